@@ -1,0 +1,107 @@
+"""Findings: what a detector thinks now, with what speaks for it. No memory, no state, no people.
+
+Lives here: the shape of a finding and of a detector's whole answer. Not here: when a finding becomes an alarm
+(alerts), how it is found (dcim.detect)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class FindingKind(StrEnum):
+    """What can be found. A closed list; each has its line in the docs."""
+
+    LEAK_WET = "leak_wet"
+    """A contact leak sensor is wet."""
+    LEAK_SENSOR_FAULT = "leak_sensor_fault"
+    """A leak sensor reports that it cannot tell: that is not "dry"."""
+    LEAK_SUSPECTED = "leak_suspected"
+    """Coolant is leaving a loop by the balance of its inventory; no sensor need be wet."""
+    FLOW_LOST = "flow_lost"
+    """Coolant has stopped, or fallen below half, where heat is made."""
+    LIMIT = "limit"
+    """A value is outside a limit that a rule sets. The qualifier begins with the limit's name."""
+    POINT_STALE = "point_stale"
+    """A point has not been heard for longer than its source's rule allows."""
+    SOURCE_SILENT = "source_silent"
+    """A source's heartbeat has stopped."""
+
+
+class Subject(NamedTuple):
+    """What a finding is about: never a value, never a severity. Kind + subject is a finding's identity."""
+
+    site: str
+    asset: str
+    qualifier: str = ""
+    """Tells several of a kind at one asset apart: a point, a phase, a limit's name."""
+
+
+class Bearing(StrEnum):
+    """How a piece of evidence bears on the finding."""
+
+    FOR = "for"
+    AGAINST = "against"
+    RULED_OUT = "ruled_out"
+    """Another explanation, and why it is not that."""
+    UNKNOWN = "unknown"
+    """It would tell, but there is no trustworthy reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One line of the argument: what was looked at, what it showed, and which way it points."""
+
+    what: str
+    shows: str
+    """The figure with its unit, or a word: "−0.9 L/min", "dry"."""
+    bearing: Bearing = Bearing.FOR
+    point: int | None = None
+    """The point whose trend shows it, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a detector thinks is so, now."""
+
+    kind: FindingKind
+    subject: Subject
+    since: datetime
+    """Onset as far as the detector can tell, UTC."""
+    summary: str
+    """One line for a list: "Leak at rack C07"."""
+    score: float
+    """The detector's own statistic; comparable within a kind only."""
+    confidence: float
+    """0 to 1."""
+    evidence: tuple[Evidence, ...] = ()
+    time_to_limit_s: float | None = None
+    """Seconds until the harm that the kind stands for, where a model can tell; None where none can."""
+    check_first: tuple[str, ...] = ()
+    """What a technician does first, in order, in plain words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Where a detector cannot tell, and why. It is never shown as fine."""
+
+    kind: FindingKind
+    subject: Subject
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A detector's whole answer for one instant.
+
+    between: subjects inside a deadband: what stands there goes on standing, what does not does not begin.
+    looked_at: None says that everything of the detector's kinds was judged, so whatever is in none of
+    findings, unknown and between is absent. A set says that only those subjects were: of the rest nothing is claimed.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
+    between: frozenset[tuple[FindingKind, Subject]] = frozenset()
+    looked_at: frozenset[tuple[FindingKind, Subject]] | None = None

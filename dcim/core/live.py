@@ -1,0 +1,64 @@
+"""Live state: the last value of every point, as columns indexed by the point's number.
+
+Lives here: the columns and how a batch goes into them. Not here: windows over time (dcim.detect), who is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dcim.core.readings import Quality, Readings
+
+NEVER = np.iinfo(np.int64).min
+"""Time of a point that was never heard."""
+
+
+class Latest:
+    """Columns that grow with the number of points. One thread writes, others read whole columns."""
+
+    def __init__(self) -> None:
+        self.time: npt.NDArray[np.int64] = np.full(0, NEVER, np.int64)
+        """Microseconds UTC, by the sender's clock; NEVER where nothing came."""
+        self.heard: npt.NDArray[np.int64] = np.full(0, NEVER, np.int64)
+        """Microseconds UTC, by our clock: when the last reading of the point arrived."""
+        self.value: npt.NDArray[np.float64] = np.full(0, np.nan)
+        self.quality: npt.NDArray[np.uint8] = np.full(0, Quality.BAD, np.uint8)
+
+    def take(self, arrived: Readings, heard: int) -> None:
+        """Takes a batch in. A reading older than the one that is there does not replace it."""
+        if not len(arrived):
+            return
+        self._grow(int(arrived.point.max()) + 1)
+        order = np.lexsort((np.arange(len(arrived)), arrived.time, arrived.point))
+        last = order[np.append(arrived.point[order][1:] != arrived.point[order][:-1], True)]
+        newer = last[arrived.time[last] >= self.time[arrived.point[last]]]
+        points = arrived.point[newer]
+        self.time[points] = arrived.time[newer]
+        self.value[points] = arrived.value[newer]
+        self.quality[points] = arrived.quality[newer]
+        self.heard[arrived.point[last]] = heard
+
+    def value_of(self, point: int) -> float | None:
+        """The last value that can be trusted at all; None where there is none, it is missing, or it is bad."""
+        if point >= len(self.time) or self.quality[point] == Quality.BAD:
+            return None
+        value = float(self.value[point])
+        return None if np.isnan(value) else value
+
+    def time_of(self, point: int) -> int | None:
+        """Microseconds UTC of the last reading by the sender's clock, or None."""
+        return None if point >= len(self.time) or self.time[point] == NEVER else int(self.time[point])
+
+    def heard_of(self, point: int) -> int | None:
+        """Microseconds UTC at which the last reading arrived, or None."""
+        return None if point >= len(self.heard) or self.heard[point] == NEVER else int(self.heard[point])
+
+    def _grow(self, size: int) -> None:
+        have = len(self.time)
+        if size <= have:
+            return
+        more = max(size, 2 * have, 1024) - have
+        self.time = np.append(self.time, np.full(more, NEVER, np.int64))
+        self.heard = np.append(self.heard, np.full(more, NEVER, np.int64))
+        self.value = np.append(self.value, np.full(more, np.nan))
+        self.quality = np.append(self.quality, np.full(more, Quality.BAD, np.uint8))

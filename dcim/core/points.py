@@ -1,0 +1,223 @@
+"""Points: measured quantities at assets, and the index that gives each its number.
+
+A point's identity is where it comes from: site, bus and the sender's own path. It never contains a value, a unit or a
+severity. What the point *is* (asset, quantity, unit) comes from its description, which may arrive later than its first
+value and may change.
+
+Lives here: the point, its record on disk, the index. Not here: how a description is read (collectors.codecs), assets
+and who feeds whom (assets.py, topology.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from dcim.core.errors import Permanent
+from dcim.core.quantities import QUANTITIES, Quantity
+
+
+class Loop(StrEnum):
+    """Which circuit of a heat exchanger: primary is the facility's, secondary the racks'."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+class Side(StrEnum):
+    """Where in a circuit, seen from what is cooled: supply is cold and comes in, return is warm and goes out."""
+
+    SUPPLY = "supply"
+    RETURN = "return"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured quantity at one asset."""
+
+    id: int
+    key: str
+    """Site, bus and the sender's path, joined by "|". Unique, and stable over restarts."""
+    site: str
+    asset: str
+    """Id of the asset in its site."""
+    asset_kind: str
+    """DSX object type of that asset ("Rack", "CDU", …), "" where only a part of it was described."""
+    asset_name: str
+    quantity: str
+    """Name of a row of QUANTITIES."""
+    unit: str
+    """Unit of the stored values: the quantity's own, or the sender's spelling where `unit_known` is false."""
+    unit_known: bool = True
+    scale: float = 1.0
+    """stored = sent × scale + offset."""
+    offset: float = 0.0
+    object_type: str = ""
+    """DSX object type of the thing that measures; a valve of a rack is a "Valve" at the rack's asset."""
+    point_type: str = ""
+    """The sender's name for the quantity."""
+    path: str = ""
+    """The sender's path; for people to read, never taken apart."""
+    areas: tuple[str, ...] = ()
+    """DSX processArea as it came."""
+    loop: Loop | None = None
+    side: Side | None = None
+    phase: str = ""
+    """A, B or C."""
+    part: str = ""
+    """What tells this point from its like at the same asset: a GPU's index, a pump's number."""
+    setpoint: bool = False
+    integration: str = ""
+    """Who writes the value, where that is not the building management system."""
+    scope: str = ""
+    states: tuple[tuple[int, str], ...] = ()
+    """(value, word) of a state quantity."""
+    serves: tuple[str, ...] = ()
+    """Ids of the assets that this point's asset feeds."""
+    retired: bool = False
+    """Kept for its history; its key belongs to a successor since its unit changed."""
+
+    @property
+    def measures(self) -> Quantity:
+        """The row of the table of quantities."""
+        return QUANTITIES[self.quantity]
+
+    @property
+    def name(self) -> str:
+        """Readable, for lists: "Secondary Supply LiquidTemperature", "PhaseCurrent A", "GpuTemperature 3"."""
+        words = [*self.areas, self.quantity]
+        if self.object_type and self.object_type != self.asset_kind:
+            words.insert(0, self.object_type)
+        if self.phase:
+            words.append(self.phase)
+        if self.part:
+            words.append(self.part)
+        if self.setpoint and not self.quantity.endswith("Sp"):
+            words.append("setpoint")
+        return " ".join(words)
+
+    def word(self, value: float) -> str:
+        """The word for a state's value, or the number where nobody gave a word."""
+        return dict(self.states).get(int(value), f"{value:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class PointRecord:
+    """A point as it is kept on disk. `described` is None until the first description."""
+
+    id: int
+    key: str
+    described: str | None
+    """A point without id and key, as JSON. Written and read by `PointIndex` alone."""
+
+
+class PointIndex:
+    """Gives points their numbers and holds what is known of them.
+
+    One thread writes (the one that decodes); any thread may read. Numbers are dense, start at 0 and are never reused.
+    """
+
+    def __init__(self, limit: int = 2_000_000) -> None:
+        self.limit = limit
+        self.version = 0
+        """Grows whenever a description changes; a snapshot made at the same version is still right."""
+        self._ids: dict[str, int] = {}
+        self._keys: list[str] = []
+        self._points: list[Point | None] = []
+        self._changed: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[Point]:
+        """Described points that are not retired, by id."""
+        return (point for point in list(self._points) if point is not None and not point.retired)
+
+    def __getitem__(self, number: int) -> Point | None:
+        """The point with this number; None while nothing has described it. IndexError: never given."""
+        return self._points[number]
+
+    def key(self, number: int) -> str:
+        """The key that a number was given for."""
+        return self._keys[number]
+
+    def find(self, key: str) -> int | None:
+        """The number of a key, or None."""
+        return self._ids.get(key)
+
+    def locate(self, key: str) -> int:
+        """The number of a key; a new key gets the next one. Raises Permanent when the limit of points is reached."""
+        number = self._ids.get(key)
+        if number is None:
+            number = self._allocate(key)
+        return number
+
+    def describe(self, point: Point) -> None:
+        """Sets what is known of `point.id`, replacing what was."""
+        self._points[point.id] = point
+        self._changed[point.id] = None
+        self.version += 1
+
+    def succeed(self, key: str) -> int:
+        """Retires the point of this key and gives the key a new number: its stored unit is about to change."""
+        number = self._ids[key]
+        old = self._points[number]
+        fresh = self._allocate(key)
+        if old is not None:
+            self.describe(_replace(old, retired=True))
+        return fresh
+
+    def changed(self) -> list[PointRecord]:
+        """Records that differ from what was last marked as kept."""
+        return [self._record(number) for number in self._changed]
+
+    def kept(self, records: list[PointRecord]) -> None:
+        """Marks records as safely on disk."""
+        for record in records:
+            if self._record(record.id) == record:
+                self._changed.pop(record.id, None)
+
+    def restore(self, records: list[PointRecord]) -> None:
+        """Fills an empty index from disk. Raises Permanent when the numbers are not 0, 1, 2 …"""
+        for record in records:
+            if record.id != len(self._keys):
+                raise Permanent(f"the catalogue of points has a gap before number {record.id}", where="catalogue")
+            self._keys.append(record.key)
+            self._ids[record.key] = record.id
+            self._points.append(None if record.described is None else _from_json(record))
+        self.version += 1
+
+    def _allocate(self, key: str) -> int:
+        number = len(self._keys)
+        if number >= self.limit:
+            raise Permanent(f"there are already {self.limit} points", where="points", todo="Raise store.points_max.")
+        self._ids[key] = number
+        self._keys.append(key)
+        self._points.append(None)
+        self._changed[number] = None
+        return number
+
+    def _record(self, number: int) -> PointRecord:
+        point = self._points[number]
+        return PointRecord(number, self._keys[number], None if point is None else _to_json(point))
+
+
+def _replace(point: Point, **fields: object) -> Point:
+    return Point(**{**asdict(point), **fields})
+
+
+def _to_json(point: Point) -> str:
+    fields = asdict(point)
+    del fields["id"], fields["key"]
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _from_json(record: PointRecord) -> Point:
+    fields = json.loads(record.described or "{}")
+    for name in ("areas", "serves"):
+        fields[name] = tuple(fields[name])
+    fields["states"] = tuple((value, word) for value, word in fields["states"])
+    fields["loop"] = Loop(fields["loop"]) if fields["loop"] else None
+    fields["side"] = Side(fields["side"]) if fields["side"] else None
+    return Point(id=record.id, key=record.key, **fields)

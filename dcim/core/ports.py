@@ -1,0 +1,215 @@
+"""The interfaces that the parts meet at, each of one or two verbs, and the small things that pass through them.
+
+Lives here: shapes and promises. Not here: any implementation, and which one is used (dcim.app.build)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, Protocol
+
+import polars as pl
+
+from dcim.core.findings import Detection, FindingKind
+from dcim.core.ledger import Kind, Reject, RejectReason, Remark
+from dcim.core.live import Latest
+from dcim.core.plant import Plant
+from dcim.core.points import PointRecord
+from dcim.core.readings import Readings
+
+
+class Message(NamedTuple):
+    """One MQTT PUBLISH as it came: nothing decoded, nothing trusted."""
+
+    topic: bytes
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+
+
+class Oversized(NamedTuple):
+    """A PUBLISH whose payload was larger than the source takes. Its bytes were skipped, its neighbours were not."""
+
+    topic: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a source hands over at once. It is acknowledged upstream as a whole, after it is durable."""
+
+    source: str
+    messages: Sequence[Message]
+    received: int
+    """Microseconds UTC at which the last of the messages was read."""
+    oversized: Sequence[Oversized] = ()
+    overflowed: int = 0
+    """QoS 0 messages that gave way since the last batch because more came than could be made durable."""
+
+
+Deliver = Callable[[Batch], Awaitable[None]]
+"""Returns when the batch is durable and counted. Raises Transient when it could not be made durable: the batch must
+then not be acknowledged. It raises nothing else."""
+
+
+class Source(Protocol):
+    """A way in: a subscription at a broker, our own listener, a replay."""
+
+    name: str
+
+    async def run(self, deliver: Deliver) -> None:
+        """Runs until cancelled. Acknowledges a message upstream only after the `deliver` that took it returned.
+
+        Reconnects by itself with back-off. Raises Permanent when it can never work as it is set up.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a codec made of one batch. `items` = rows of `readings` and `held` + described + repeated + rejects."""
+
+    readings: Readings
+    """Values of described points, in the points' units."""
+    held: Readings
+    """Values of points that nothing has described yet, in the sender's units."""
+    rejects: list[Reject] = field(default_factory=list)
+    described: int = 0
+    """Metadata that told something new."""
+    repeated: int = 0
+    """Metadata that told what was known: duplicates."""
+    bound: list[int] = field(default_factory=list)
+    """Points that this batch described for the first time: what is held for them can go to the store."""
+    remarks: dict[Remark, int] = field(default_factory=dict)
+
+    @property
+    def items(self) -> dict[Kind, int]:
+        """Everything that came, by kind, as the ledger counts it."""
+        counts = {Kind.VALUE: len(self.readings) + len(self.held), Kind.METADATA: self.described + self.repeated}
+        for reject in self.rejects:
+            counts[reject.kind] = counts.get(reject.kind, 0) + 1
+        return counts
+
+
+class Codec(Protocol):
+    """Makes readings of messages. Each message on its own: a bad one becomes a reject and costs no neighbour."""
+
+    name: str
+
+    def decode(self, messages: Sequence[Message], received: int) -> Decoded:
+        """Decodes one batch, in order. `received` in microseconds UTC stands for the clock. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What a store did with a batch: stored + duplicate + len(refused) = its rows, always."""
+
+    stored: int
+    duplicate: int
+    refused: tuple[tuple[int, RejectReason], ...] = ()
+    """(row in the batch, why)."""
+
+
+Aggregate = Literal["mean", "min", "max", "last", "count"]
+
+
+class TelemetryStore(Protocol):
+    """Keeps readings for good. tests/contract/test_stores.py holds every implementation to this."""
+
+    def append(self, batch: Readings) -> Appended:
+        """Durable on return. Idempotent on (point, time): a second reading of the same instant is a duplicate and
+        changes nothing, in the same batch too. Refuses, by row: infinite values, times outside the years 1970 to 2200.
+        Raises Transient when nothing of the batch was kept (disk full, busy)."""
+        ...
+
+    def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
+        """The newest reading of each point (all points when None): columns point u32, time Datetime(us, UTC),
+        value f64 or null, quality u8; a point without readings has no row. Sorted by point."""
+        ...
+
+    def window(
+        self,
+        points: Sequence[int],
+        start: datetime,
+        end: datetime,
+        every: timedelta | None = None,
+        how: Aggregate = "mean",
+    ) -> pl.DataFrame:
+        """Readings with start ≤ time < end, sorted by point and time; columns as in `latest`.
+
+        With `every`, one row per point and bucket that holds a usable reading: `time` is the bucket's start (buckets
+        count from 1970), `value` the aggregate over values that are neither missing nor bad, `quality` the worst of
+        those used. Buckets without any have no row: gaps stay gaps. Raises ValueError for every ≤ 0.
+        """
+        ...
+
+
+class Catalogue(Protocol):
+    """Keeps which id is which point, and what is known of it, for good."""
+
+    def remember(self, records: Sequence[PointRecord]) -> None:
+        """Durable on return; a record with a known id replaces the old one."""
+        ...
+
+    def recall(self) -> list[PointRecord]:
+        """Every record, by ascending id."""
+        ...
+
+
+class Holding(Protocol):
+    """Keeps values of points that nothing has described yet, until something does. Same promises as `append`."""
+
+    def hold(self, batch: Readings) -> Appended:
+        """Durable on return, idempotent on (point, time)."""
+        ...
+
+    def release(self, points: Sequence[int], convert: Callable[[Readings], Readings]) -> tuple[Readings, Appended]:
+        """Moves what is held for these points through `convert` into the store, in one transaction: after a crash it
+        is either held or stored, never both and never neither. Answers the converted rows and what became of them."""
+        ...
+
+    def held(self) -> dict[int, int]:
+        """How many readings are held, by point."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a detector wants to be shown: the quantities by name, and how far back."""
+
+    quantities: frozenset[str]
+    look_back: timedelta
+
+
+class Detector(Protocol):
+    """Tells what it thinks now. It remembers nothing of its own alarms; a finding that is gone is simply absent."""
+
+    name: str
+    kinds: frozenset[FindingKind]
+    """The kinds of findings it can make. No two detectors of a service share one."""
+    needs: Needs
+
+    def detect(self, window: pl.DataFrame, plant: Plant, at: datetime) -> Detection:
+        """What is so at `at`.
+
+        window: columns point u32, time Datetime(us, UTC), value f64 or null, quality u8; rows of the points whose
+        quantity it needs, with at − look_back ≤ time ≤ at, sorted by point and time. The frame is not changed.
+        Raises nothing for any such frame: what it cannot judge it lists as unknown.
+        """
+        ...
+
+
+class Sentinel(Protocol):
+    """Looks at readings the moment they arrive: for what cannot wait for a tick."""
+
+    name: str
+    kinds: frozenset[FindingKind]
+    quantities: frozenset[str]
+    """The quantities whose arrival wakes it."""
+
+    def look(self, arrived: Readings, latest: Latest, plant: Plant, at: datetime) -> Detection:
+        """arrived: rows of points whose quantity it names; `latest` already holds them. Its answer's `looked_at` is
+        the set of subjects that it judged. Raises nothing."""
+        ...
