@@ -1,0 +1,53 @@
+# Needs python3 (3.11 or newer) with venv and pip, make, and a way to the Python package index. Everything else it sets up.
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+UV     := 0.13.9
+
+.PHONY: demo test test-slow test-all check format lock bench fuzz shots clean help
+
+help:            ## what can be made
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("python 3.11 or newer is wanted; set PYTHON=") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(READY)   ## a simulated hall, live at the printed address
+	@$(BIN)/dcim demo $(ARGS)
+
+test: $(READY)   ## the tests that take under two minutes
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-slow: $(READY)   ## the tests that take longer
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+test-all: test test-slow   ## both
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code into form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY)   ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+bench: $(READY)  ## what it costs, as ratios within one run
+	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(READY)   ## hostile input: wire and codecs, 200,000 inputs each
+	$(BIN)/python -m tests.benchmarks.fuzz_wire --inputs 200000
+	$(BIN)/python -m tests.benchmarks.fuzz_codec --inputs 200000
+
+clean:           ## remove what was made here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist data

@@ -1,0 +1,33 @@
+"""What every test may lean on: real parts when they are installed, and no silent skip where they must be.
+
+A test marked `mosquitto` or `browser` needs that program; it is skipped where the program is missing, unless
+DCIM_REQUIRE names it: then the want is a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = {"mosquitto": ("mosquitto", "mosquitto"), "browser": ("chromium", "chromium")}
+"""Marker → (name in DCIM_REQUIRE, program)."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    required = set(os.environ.get("DCIM_REQUIRE", "").split(","))
+    for marker, (name, program) in PROGRAMS.items():
+        if item.get_closest_marker(marker) and shutil.which(program) is None:
+            if name in required:
+                pytest.fail(f"{program} is not installed, but DCIM_REQUIRE names {name}", pytrace=False)
+            pytest.skip(f"{program} is not installed")
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of real recordings. They are not part of the project."""
+    folder = os.environ.get("DCIM_DATA")
+    if not folder:
+        pytest.skip("DCIM_DATA is not set: the recordings are not here")
+    return Path(folder)
