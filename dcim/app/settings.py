@@ -1,0 +1,308 @@
+"""Settings: one TOML file, environment variables over it, secrets from files. Read once, checked before anything
+starts.
+
+Lives here: what can be set, its defaults and bounds, and errors that say which line to write. Not here: what the
+settings build (build.py). A mistake stops the start; all mistakes are told at once."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dcim.core.errors import Permanent
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """TLS of one connection: PEM files."""
+
+    ca_file: Path | None = None
+    """Authorities that the other end must be signed by. At a broker, the system's are used when this is left out; at a
+    listener, setting it makes client certificates compulsory."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Tls:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together. Set both")
+        return self
+
+
+class _Source(_Section):
+    name: Name
+    """Names the source in the ledger, in metrics and in logs."""
+    site: Name
+    """The site whose assets this source speaks of; the bus itself does not say."""
+    bus: Name = "bms"
+    """Tells several buses of one site apart. Sources that share site and bus share their points."""
+    payload_bytes_max: int = Field(default=1_048_576, ge=1_024, le=67_108_864)
+    """A larger payload is skipped and counted, its neighbours are not."""
+    user: str | None = None
+    password_file: Path | None = None
+    """File whose first line is the password."""
+    tls: Tls | None = None
+
+    @model_validator(mode="after")
+    def _login(self) -> _Source:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together. Set both")
+        return self
+
+
+class BrokerSource(_Source):
+    """A subscription at an MQTT broker."""
+
+    kind: Literal["broker"]
+    url: str
+    """mqtt://host:port, or mqtts://host:port for TLS."""
+    filters: tuple[str, ...] = ("BMS/v1/#", "dcim/v1/#")
+    """Topic filters to subscribe to."""
+    qos: int = Field(default=1, ge=0, le=1)
+    version: Literal["5", "3.1.1"] = "5"
+    """MQTT version to speak. NATS gateways, as DSX Exchange uses, take 3.1.1 alone."""
+    client_id: Name | None = None
+    """Stable, because the broker keeps our session under it. "dcim-<name>" when left out."""
+    share: Name | None = None
+    """Group of a shared subscription, when several collectors divide the load."""
+    keep_alive_s: int = Field(default=30, ge=5, le=3_600)
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        parse_mqtt_url(url)
+        return url
+
+    @field_validator("filters")
+    @classmethod
+    def _not_empty(cls, filters: tuple[str, ...]) -> tuple[str, ...]:
+        if not filters or not all(filters):
+            raise ValueError('is empty, but a source needs something to subscribe to. Write filters = ["BMS/v1/#"]')
+        return filters
+
+
+class ListenerSource(_Source):
+    """Our own ear: devices and agents connect straight to it, and its acknowledgement means "on disk"."""
+
+    kind: Literal["listener"]
+    bind: str = "127.0.0.1:1884"
+    """Address and port. Beyond the loopback only with user and password_file, or with tls.ca_file."""
+    connections_max: int = Field(default=1_000, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _closed_door(self) -> ListenerSource:
+        host, _ = parse_bind(self.bind)
+        if not is_loopback(host) and self.user is None and (self.tls is None or self.tls.ca_file is None):
+            raise ValueError(
+                f"listens on {host} with an open door. Set user and password_file, or tls.ca_file, or bind to 127.0.0.1"
+            )
+        return self
+
+
+Source = Annotated[BrokerSource | ListenerSource, Field(discriminator="kind")]
+
+
+class Store(_Section):
+    """Where readings are kept."""
+
+    kind: Literal["embedded", "memory"] = "embedded"
+    """embedded: one DuckDB file. memory: for trials; everything is gone at the end."""
+    path: Path = Path("data/telemetry.duckdb")
+    points_max: int = Field(default=2_000_000, ge=1_000, le=4_000_000_000)
+    """More points than this are refused and counted."""
+
+
+class Alarms(_Section):
+    """The alarm engine."""
+
+    journal: str = "sqlite+aiosqlite:///data/alarms.sqlite"
+    """SQLAlchemy URL of the append-only journal."""
+    rules: Path | None = None
+    """Rule file. The shipped set when left out."""
+    tick_s: float = Field(default=2.0, ge=0.2, le=60)
+    """Pace of the detectors that look at windows."""
+
+
+class Http(_Section):
+    """The HTTP API and the console."""
+
+    bind: str = "127.0.0.1:8080"
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    """Names by which browsers may call it; any other Host header is refused (DNS rebinding)."""
+
+    @field_validator("bind")
+    @classmethod
+    def _loopback(cls, bind: str) -> str:
+        host, _ = parse_bind(bind)
+        if not is_loopback(host):
+            raise ValueError(
+                f"is {bind}, but there are no users yet, so anybody there could acknowledge alarms. "
+                f"Bind to 127.0.0.1 and put a proxy that signs people in before it"
+            )
+        return bind
+
+
+class PlacedAsset(_Section):
+    """What the bus does not say of one asset."""
+
+    site: Name
+    id: str = Field(min_length=1, max_length=512)
+    hall: str = Field(default="", max_length=128)
+    row: str = Field(default="", max_length=128)
+    position: int | None = Field(default=None, ge=1, le=100_000)
+    """Place in its row, counted from 1."""
+    rated_power_kw: float | None = Field(default=None, gt=0, le=1_000_000)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Environment: DCIM_ + section + __ + key, for example DCIM_HTTP__BIND."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DCIM_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    sources: tuple[Source, ...] = ()
+    store: Store = Store()
+    alarms: Alarms = Alarms()
+    http: Http = Http()
+    assets: tuple[PlacedAsset, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings calls with these names
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment over the file: what is passed in is the file's content."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _once(self) -> Settings:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources share the name {', '.join(twice)}. Give each its own")
+        binds = [source.bind for source in self.sources if isinstance(source, ListenerSource)]
+        if len(set(binds)) < len(binds):
+            raise ValueError("two listeners share one bind. Give each its own port")
+        return self
+
+
+def load(file: Path | None) -> Settings:
+    """The settings of a file (the defaults when None), with the environment over them.
+
+    Raises Permanent, once, with every mistake on a line of its own.
+    """
+    where = str(file) if file else "environment"
+    content: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise Permanent("there is no such file", where=where, todo="Check the path after --config.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise Permanent(f"cannot be read: {error}", where=where) from error
+        except tomllib.TOMLDecodeError as error:
+            raise Permanent(f"is not TOML: {error}", where=where, todo="Mend that line.") from error
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        raise Permanent("\n".join(f"{where}: {line}" for line in _explain(error))) from error
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for mistake in error.errors():
+        path, model = _locate(mistake["loc"])
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(mistake["loc"][-1]), list(model.model_fields), n=1) if model else []
+            yield f"{path} is not a setting." + (f" Did you mean {near[0]}?" if near else " Take it out.")
+        elif mistake["type"] == "missing":
+            yield f"{path} is missing. Set it."
+        elif mistake["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+            yield f'{path}.kind is missing or unknown. Write kind = "broker" or kind = "listener".'
+        elif mistake["type"] == "value_error":
+            yield f"{path} {message}." if path else f"{message}."
+        else:
+            yield f"{path} is {mistake['input']!r}. {message}."
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
+    """Where in the file, as a person writes it, and the section that it lies in."""
+    path, model = "", cast("type[BaseModel] | None", Settings)
+    sections: dict[str, type[BaseModel]] = {
+        "store": Store, "alarms": Alarms, "http": Http, "tls": Tls, "assets": PlacedAsset,
+        "broker": BrokerSource, "listener": ListenerSource,
+    }  # fmt: skip
+    for step in loc:
+        if isinstance(step, int):
+            path += f"[{step}]"
+            continue
+        model = sections.get(step, model)
+        if step not in {"broker", "listener"}:
+            path += f".{step}" if path else step
+    return path, model
+
+
+def parse_bind(bind: str) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:8080" or "[::1]:8080". Raises ValueError in words."""
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f'is {bind!r}, but an address and a port are wanted. Write "127.0.0.1:8080"')
+    return host.strip("[]"), int(port)
+
+
+def parse_mqtt_url(url: str) -> tuple[str, int, bool]:
+    """Host, port and whether TLS is spoken, of mqtt:// and mqtts:// addresses. Raises ValueError in words."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+        raise ValueError(f'is {url!r}, but a broker is wanted. Write "mqtt://host:1883" or "mqtts://host:8883"')
+    if parts.password is not None:
+        raise ValueError("holds a password. Set user and password_file instead, so that it stands in no log")
+    secure = parts.scheme == "mqtts"
+    return parts.hostname, port or (8883 if secure else 1883), secure
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_secret(file: Path) -> str:
+    """The first line of a secret's file. Raises Permanent when there is none, or when everybody may read it."""
+    try:
+        mode = file.stat().st_mode
+        secret = file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Permanent(f"the secret cannot be read: {error}", where=str(file)) from error
+    if os.name == "posix" and mode & 0o007:
+        raise Permanent("everybody may read this secret", where=str(file), todo="Run chmod o-rwx on it.")
+    if not secret:
+        raise Permanent("the secret is empty", where=str(file), todo="Put it on the first line.")
+    return secret
