@@ -65,6 +65,8 @@ class Asset:
     """False where no metadata of its own has come: it stands in somebody's servesId and nowhere else."""
     placement: Placement
     points: tuple[int, ...]
+    within: str = ""
+    """Id of the asset that contains it, "" where nobody says: a GPU's rack."""
 
     @property
     def key(self) -> AssetKey:
@@ -75,17 +77,20 @@ class Asset:
 def assemble(points: Iterable[Point], placements: Mapping[AssetKey, Placement]) -> dict[AssetKey, Asset]:
     """The assets that these points belong to or speak of, by key, sorted by site and id.
 
-    The first described kind and name win; a placement without any point or mention makes no asset.
+    The first described kind, name and container win; a placement without any point or mention makes no asset.
     """
     numbers: dict[AssetKey, list[int]] = {}
     described: dict[AssetKey, tuple[str, str]] = {}
+    within: dict[AssetKey, str] = {}
     for point in points:
         key = AssetKey(point.site, point.asset)
         numbers.setdefault(key, []).append(point.id)
         if point.asset_kind:
             described.setdefault(key, (point.asset_kind, point.asset_name))
-        for served in point.serves:
-            numbers.setdefault(AssetKey(point.site, served), [])
+        if point.within:
+            within.setdefault(key, point.within)
+        for spoken_of in (*point.serves, *([point.within] if point.within else ())):
+            numbers.setdefault(AssetKey(point.site, spoken_of), [])
     return {
         key: Asset(
             site=key.site,
@@ -95,6 +100,7 @@ def assemble(points: Iterable[Point], placements: Mapping[AssetKey, Placement]) 
             described=key in described,
             placement=placements.get(key, Placement()),
             points=tuple(numbers[key]),
+            within=within.get(key, ""),
         )
         for key in sorted(numbers)
     }

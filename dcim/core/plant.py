@@ -6,9 +6,10 @@ several of them share. Not here: values."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dcim.core.assets import Asset, AssetKey, Placement, assemble
+from dcim.core.labels import tell_apart
 from dcim.core.points import Point, PointIndex
 from dcim.core.topology import Topology, connect
 
@@ -19,7 +20,7 @@ class Plant:
 
     version: int = 0
     points: Mapping[int, Point] = field(default_factory=dict)
-    """Described points that are not retired, by id."""
+    """Described points that are not retired, by id; those named alike at one asset have a label as their part."""
     assets: Mapping[AssetKey, Asset] = field(default_factory=dict)
     topology: Topology = field(default_factory=Topology)
     by_quantity: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
@@ -40,6 +41,7 @@ def survey(index: PointIndex, placements: Mapping[AssetKey, Placement]) -> Plant
     """The snapshot of an index at its present version."""
     version = index.version
     points = {point.id: point for point in index}
+    points |= {number: replace(points[number], part=label) for number, label in tell_apart(points.values()).items()}
     by_quantity: dict[str, list[Point]] = {}
     for point in points.values():
         by_quantity.setdefault(point.quantity, []).append(point)

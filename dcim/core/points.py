@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from dcim.core.errors import Permanent
-from dcim.core.quantities import QUANTITIES, Quantity
+from dcim.core.quantities import QUANTITIES, Nature, Quantity
+from dcim.core.readings import Quality, Readings
+from dcim.core.scaling import Scale, Scaling
 
 
 class Loop(StrEnum):
@@ -75,8 +77,10 @@ class Point:
     """(value, word) of a state quantity."""
     serves: tuple[str, ...] = ()
     """Ids of the assets that this point's asset feeds."""
+    within: str = ""
+    """Id of the asset that contains this point's asset: a GPU's rack."""
     retired: bool = False
-    """Kept for its history; its key belongs to a successor since its unit changed."""
+    """Kept for its history only: its key belongs to a successor since its unit changed, or its device was replaced."""
 
     @property
     def measures(self) -> Quantity:
@@ -99,7 +103,19 @@ class Point:
 
     def word(self, value: float) -> str:
         """The word for a state's value, or the number where nobody gave a word."""
-        return dict(self.states).get(int(value), f"{value:g}")
+        return next((word for state, word in self.states if state == value), f"{value:g}")
+
+    @property
+    def plausible(self) -> tuple[float, float]:
+        """Lowest and highest plausible value, both included: the quantity's, widened to the states that the sender
+        declares. In an unknown unit everything is plausible."""
+        quantity = self.measures
+        if not self.unit_known:
+            return float("-inf"), float("inf")
+        if quantity.nature is Nature.STATE and self.states:
+            values = [value for value, _ in self.states]
+            return min(quantity.low, *values), max(quantity.high, *values)
+        return quantity.low, quantity.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,8 @@ class PointIndex:
 
     def __init__(self, limit: int = 2_000_000) -> None:
         self.limit = limit
+        self.scaling = Scaling()
+        """How values of each point are converted; kept in step with the descriptions."""
         self.version = 0
         """Grows whenever a description changes; a snapshot made at the same version is still right."""
         self._ids: dict[str, int] = {}
@@ -155,9 +173,13 @@ class PointIndex:
 
     def describe(self, point: Point) -> None:
         """Sets what is known of `point.id`, replacing what was."""
-        self._points[point.id] = point
+        self._set(point)
         self._changed[point.id] = None
         self.version += 1
+
+    def convert(self, sent: Readings) -> Readings:
+        """Values as sent, in the units and with the quality of points that are described by now."""
+        return self.scaling.convert(sent).readings
 
     def succeed(self, key: str) -> int:
         """Retires the point of this key and gives the key a new number: its stored unit is about to change."""
@@ -165,7 +187,7 @@ class PointIndex:
         old = self._points[number]
         fresh = self._allocate(key)
         if old is not None:
-            self.describe(_replace(old, retired=True))
+            self.describe(replace(old, retired=True))
         return fresh
 
     def changed(self) -> list[PointRecord]:
@@ -184,27 +206,32 @@ class PointIndex:
             if record.id != len(self._keys):
                 raise Permanent(f"the catalogue of points has a gap before number {record.id}", where="catalogue")
             self._keys.append(record.key)
+            self._points.append(None)
             self._ids[record.key] = record.id
-            self._points.append(None if record.described is None else _from_json(record))
+            if record.described is not None:
+                self._set(_from_json(record))
+        self.scaling.reserve(len(self._keys))
         self.version += 1
+
+    def _set(self, point: Point) -> None:
+        floor = Quality.GOOD if point.unit_known else Quality.UNCERTAIN
+        self.scaling.set(point.id, Scale(point.scale, point.offset, *point.plausible, floor), retired=point.retired)
+        self._points[point.id] = point
 
     def _allocate(self, key: str) -> int:
         number = len(self._keys)
         if number >= self.limit:
             raise Permanent(f"there are already {self.limit} points", where="points", todo="Raise store.points_max.")
-        self._ids[key] = number
+        self.scaling.reserve(number + 1)
         self._keys.append(key)
         self._points.append(None)
         self._changed[number] = None
+        self._ids[key] = number  # last: who finds the number in another thread finds the rest as well
         return number
 
     def _record(self, number: int) -> PointRecord:
         point = self._points[number]
         return PointRecord(number, self._keys[number], None if point is None else _to_json(point))
-
-
-def _replace(point: Point, **fields: object) -> Point:
-    return Point(**{**asdict(point), **fields})
 
 
 def _to_json(point: Point) -> str:

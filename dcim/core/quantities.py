@@ -37,8 +37,15 @@ class Quantity:
 
 
 def _rows() -> list[Quantity]:
-    def state(name: str, column: str, high: float = 255) -> Quantity:
-        return Quantity(name, "", column, 0, high, Nature.STATE)
+    def state(name: str, column: str, high: float = 255, low: float = 0, dcgm_field: int | None = None) -> Quantity:
+        return Quantity(name, "", column, low, high, Nature.STATE, dcgm_field)
+
+    def count(name: str, unit: str, column: str, dcgm_field: int) -> Quantity:
+        # What a counter can reach is not ours to say; beyond 1e15 it is no count of anything.
+        return Quantity(name, unit, column, 0, 1e15, Nature.COUNTER, dcgm_field)
+
+    def ratio(name: str, column: str, dcgm_field: int) -> Quantity:
+        return Quantity(name, "", column, 0, 1, dcgm_field=dcgm_field)
 
     # Ranges: the validity gates of the domain notes (liquid 0–90 °C, −100–1000 kPa gauge, percentages 0–100 …); where
     # they depend on a rating (flow, power, current) the bound here is what no single point reaches.
@@ -58,8 +65,8 @@ def _rows() -> list[Quantity]:
         state("RackLeakDetectTray", "leak_detect_tray"),
         state("RackLiquidIsolationStatus", "liquid_isolation_status"),
         state("RackElectricalIsolationStatus", "electrical_isolation_status"),
-        state("RackLiquidIsolationRequest", "liquid_isolation_request"),
-        state("RackElectricalIsolationRequest", "electrical_isolation_request"),
+        state("RackLiquidIsolationRequest", "liquid_isolation_request", low=-1),  # −1 is "unknown" on the bus
+        state("RackElectricalIsolationRequest", "electrical_isolation_request", low=-1),
         # power meters
         Quantity("Voltage", "V", "voltage_v", 0, 50_000),
         Quantity("PowerFactor", "", "power_factor", 0, 1),
@@ -103,15 +110,47 @@ def _rows() -> list[Quantity]:
         Quantity("HeartbeatTimestampIntegration", "ms", "heartbeat_integration_ms", 0, 1e14),
         Quantity("HeartbeatEchoBms", "ms", "heartbeat_echo_bms_ms", 0, 1e14),
         Quantity("HeartbeatEchoIntegration", "ms", "heartbeat_echo_integration_ms", 0, 1e14),
-        # GPUs
+        # GPUs; utilizations over time are ratios of 0 to 1, as DCGM's profiling fields give them
         Quantity("GpuTemperature", "°C", "gpu_temperature_c", 0, 130, dcgm_field=150),
         Quantity("GpuMemoryTemperature", "°C", "gpu_memory_temperature_c", 0, 130, dcgm_field=140),
-        Quantity("GpuPower", "kW", "gpu_power_kw", 0, 5, dcgm_field=155),
-        Quantity("GpuPowerLimit", "kW", "gpu_power_limit_kw", 0, 5, dcgm_field=164),
+        Quantity("GpuTemperatureMargin", "K", "gpu_temperature_margin_k", -50, 130, dcgm_field=153),
+        Quantity("GpuMemoryMaxTemperature", "°C", "gpu_memory_max_temperature_c", 0, 130, dcgm_field=151),
+        Quantity("GpuMaxTemperature", "°C", "gpu_max_temperature_c", 0, 130, dcgm_field=152),
         Quantity("GpuSlowdownTemperature", "°C", "gpu_slowdown_temperature_c", 0, 130, dcgm_field=158),
+        Quantity("GpuShutdownTemperature", "°C", "gpu_shutdown_temperature_c", 0, 130, dcgm_field=159),
+        Quantity("GpuPower", "kW", "gpu_power_kw", 0, 5, dcgm_field=155),
+        Quantity("GpuPowerInstant", "kW", "gpu_power_instant_kw", 0, 5, dcgm_field=157),
+        Quantity("GpuPowerLimit", "kW", "gpu_power_limit_kw", 0, 5, dcgm_field=164),
+        count("GpuEnergy", "kWh", "gpu_energy_kwh", 156),
         Quantity("GpuUtilization", "%", "gpu_utilization_pct", 0, 100, dcgm_field=203),
+        ratio("GpuGraphicsActive", "gpu_graphics_active", 1001),
+        ratio("GpuSmActive", "gpu_sm_active", 1002),
+        ratio("GpuSmOccupancy", "gpu_sm_occupancy", 1003),
+        ratio("GpuTensorActive", "gpu_tensor_active", 1004),
+        ratio("GpuDramActive", "gpu_dram_active", 1005),
         Quantity("GpuSmClock", "MHz", "gpu_sm_clock_mhz", 0, 10_000, dcgm_field=100),
-        Quantity("GpuClockEventReasons", "", "gpu_clock_event_reasons", 0, 2**53, Nature.STATE, dcgm_field=112),
+        Quantity("GpuMemoryClock", "MHz", "gpu_memory_clock_mhz", 0, 20_000, dcgm_field=101),
+        Quantity("GpuFanSpeed", "%", "gpu_fan_speed_pct", 0, 100, dcgm_field=191),
+        state("GpuClockEventReasons", "gpu_clock_event_reasons", high=2**53, dcgm_field=112),
+        count("GpuPowerThrottleTime", "s", "gpu_power_throttle_time_s", 240),
+        count("GpuThermalThrottleTime", "s", "gpu_thermal_throttle_time_s", 241),
+        count("GpuSoftwarePowerCapTime", "s", "gpu_software_power_cap_time_s", 1420),
+        count("GpuSyncBoostTime", "s", "gpu_sync_boost_time_s", 1421),
+        count("GpuSoftwareThermalSlowdownTime", "s", "gpu_software_thermal_slowdown_time_s", 1422),
+        count("GpuHardwareThermalSlowdownTime", "s", "gpu_hardware_thermal_slowdown_time_s", 1423),
+        count("GpuPowerBrakeTime", "s", "gpu_power_brake_time_s", 1424),
+        state("GpuXid", "gpu_xid", high=65_535, dcgm_field=230),
+        count("GpuEccSingleBitErrors", "", "gpu_ecc_single_bit_errors", 310),
+        count("GpuEccDoubleBitErrors", "", "gpu_ecc_double_bit_errors", 311),
+        count("GpuRowsRemappedUncorrectable", "", "gpu_rows_remapped_uncorrectable", 393),
+        count("GpuRowsRemappedCorrectable", "", "gpu_rows_remapped_correctable", 394),
+        state("GpuRowRemapFailed", "gpu_row_remap_failed", dcgm_field=395),
+        state("GpuRowRemapPending", "gpu_row_remap_pending", dcgm_field=396),
+        count("GpuNvlinkFlitErrors", "", "gpu_nvlink_flit_errors", 409),
+        count("GpuNvlinkDataErrors", "", "gpu_nvlink_data_errors", 419),
+        count("GpuNvlinkReplayErrors", "", "gpu_nvlink_replay_errors", 429),
+        count("GpuNvlinkRecoveryErrors", "", "gpu_nvlink_recovery_errors", 439),
+        Quantity("NvSwitchTemperature", "°C", "nvswitch_temperature_c", 0, 130, dcgm_field=858),
     ]
 
 

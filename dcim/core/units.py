@@ -71,6 +71,8 @@ _spell("ph", Conversion("pH", 1.0))
 _spell("ntu", Conversion("NTU", 1.0))
 _spell("l liter liters litre litres", Conversion("L", 1.0))
 _spell("ms", Conversion("ms", 1.0))
+_spell("s sec", Conversion("s", 1.0))
+_spell("mhz", Conversion("MHz", 1.0))
 
 
 def conversion(spelling: str, units: tuple[str, ...]) -> Conversion | None:
