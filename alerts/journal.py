@@ -1,0 +1,508 @@
+"""The journal: every transition of every alarm, appended and never changed, and the delays that run.
+
+What stands is the fold of it, so whatever is not here did not happen. Each row carries the hash of the row before it:
+`verify` shows a row that was changed, or taken out of the middle.
+
+Lives here: the tables, what a row is made of, and the translation of SQLAlchemy's and SQLite's errors. Not here: what
+follows from a transition (lifecycle.py), when one is written (engine.py), the steps of the schema (migrations)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from alerts.lifecycle import AlarmKey, Change, Delay, Priority, State, Transition
+from dcim.core.errors import Permanent, Transient
+from dcim.core.findings import Finding, FindingKind, Subject
+from dcim.core.times import from_us, to_us
+
+VERSIONS_TABLE = "alarm_journal_version"
+"""Where alembic notes how far the schema is. A name of its own, for the database may be shared."""
+
+TEXT_MAX, EVIDENCE_MAX, STEPS_MAX = 500, 32, 16
+"""What is kept of a finding: characters of each text, lines of evidence, steps to check first."""
+
+GENESIS = b"\x00" * 32
+"""What stands for the hash of the row before the first."""
+
+metadata = sa.MetaData()
+"""The schema as it is after all migrations."""
+
+transitions_table = sa.Table(
+    "alarm_transitions",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("occurrence", sa.String(32), nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("qualifier", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("state_before", sa.Text, nullable=False),
+    sa.Column("state_after", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("finding", sa.Text, nullable=True),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    sa.Index("alarm_transitions_occurrence", "occurrence", "seq"),
+    sa.Index("alarm_transitions_asset", "site", "asset", "seq"),
+    sa.Index("alarm_transitions_at", "at_us"),
+    sa.Index(
+        "alarm_transitions_begun",
+        "occurrence",
+        sqlite_where=sa.text("state_before = 'normal'"),
+        postgresql_where=sa.text("state_before = 'normal'"),
+    ),
+    sa.Index(
+        "alarm_transitions_ended",
+        "occurrence",
+        sqlite_where=sa.text("state_after = 'normal'"),
+        postgresql_where=sa.text("state_after = 'normal'"),
+    ),
+)
+
+delays_table = sa.Table(
+    "alarm_delays",
+    metadata,
+    sa.Column("alarm", sa.LargeBinary(32), primary_key=True),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("qualifier", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("present", sa.Boolean, nullable=False),
+    sa.Column("turned_us", sa.BigInteger, nullable=False),
+    sa.Column("finding", sa.Text, nullable=True),
+)
+
+_COLUMNS = [column for column in transitions_table.columns if column.name != "hash"]
+_LEAN = [column for column in _COLUMNS if column.name != "finding"]
+
+_FINDING = msgspec.json.Decoder(Finding)
+_KINDS = {kind.value: kind for kind in FindingKind}
+_CHANGES = {change.value: change for change in Change}
+_STATES = {state.value: state for state in State}
+_PRIORITIES = {priority.value: priority for priority in Priority}
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What a start needs to know."""
+
+    seq: int
+    """The last row's number; 0 in an empty journal."""
+    transitions: Sequence[Transition]
+    """All of every occurrence that has not ended, in order. Of each occurrence, the latest finding alone is read."""
+    delays: Sequence[Delay]
+
+
+class Journal(Protocol):
+    """What the engine asks of a journal. Every method raises Transient or Permanent, and nothing else."""
+
+    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+        """Writes both, durable on return, or neither.
+
+        transitions: numbered on from the last row. delays: those that changed; None for one that runs no longer.
+        Raises Transient when nothing can be said of whether it was written: ask `after`.
+        """
+        ...
+
+    async def recall(self) -> Recalled:
+        """What stands."""
+        ...
+
+    async def after(self, seq: int) -> Sequence[Transition]:
+        """The rows after this one, in order."""
+        ...
+
+    async def history(self, query: HistoryQuery) -> Sequence[Transition]:
+        """Rows, newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Which rows of the journal; what is left out does not narrow."""
+
+    occurrence: str | None = None
+    site: str | None = None
+    asset: str | None = None
+    start: datetime | None = None
+    """start ≤ at."""
+    end: datetime | None = None
+    """at < end."""
+    before: int | None = None
+    """seq < before: the cursor of the next page is the last row's seq."""
+    limit: int = 200
+
+
+class SqlJournal:
+    """The journal in a database: SQLite by default, PostgreSQL by its URL. One process writes."""
+
+    def __init__(self, url: str) -> None:
+        """url: of SQLAlchemy, with an asyncio driver: sqlite+aiosqlite:///data/alarms.sqlite."""
+        self._url = url
+        self._engine: AsyncEngine | None = None
+
+    async def open(self) -> None:
+        """Connects, makes the file where there is none, and brings the schema up to date.
+
+        Raises Permanent: the URL is wrong, the file is damaged or no journal, or a newer version wrote it.
+        """
+        try:
+            with self._translated("cannot be opened", starting=True):
+                url = make_url(self._url)
+                if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+                    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+                self._engine = create_async_engine(url)
+                if url.get_backend_name() == "sqlite":
+                    sa.event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
+                    sa.event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+                async with self._engine.begin() as connection:
+                    await connection.run_sync(_migrate)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Lets all connections go. Closing twice is no mistake."""
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+        """As `Journal.append`. Raises Transient also when the numbers do not follow: somebody else wrote."""
+        async with self._transaction("was not written") as connection:
+            if transitions:
+                seq, last = await _head(connection)
+                if transitions[0].seq != seq + 1:
+                    raise Transient(
+                        f"row {transitions[0].seq} was to be written, but row {seq} is the last",
+                        where=self._where,
+                        todo="Make sure that one process alone writes to this journal.",
+                    )
+                await connection.execute(sa.insert(transitions_table), _chained(transitions, last))
+            if delays:
+                gone = [{"key": _digest(key)} for key in delays]
+                running = [_delay_row(delay) for delay in delays.values() if delay is not None]
+                await connection.execute(
+                    sa.delete(delays_table).where(delays_table.c.alarm == sa.bindparam("key")), gone
+                )
+                if running:
+                    await connection.execute(sa.insert(delays_table), running)
+
+    async def recall(self) -> Recalled:
+        """As `Journal.recall`. Raises Permanent, with the row, when what is there cannot be read."""
+        begun, ended = transitions_table.alias(), transitions_table.alias()
+        turns = sa.union_all(
+            sa.select(begun.c.occurrence, sa.literal(1).label("turn")).where(begun.c.state_before == "normal"),
+            sa.select(ended.c.occurrence, sa.literal(-1).label("turn")).where(ended.c.state_after == "normal"),
+        ).subquery()
+        standing = (
+            sa.select(turns.c.occurrence).group_by(turns.c.occurrence).having(sa.func.sum(turns.c.turn) > 0)
+        ).subquery()
+        of_standing = transitions_table.c.occurrence == standing.c.occurrence
+        rows = sa.select(*_LEAN).join(standing, of_standing).order_by(transitions_table.c.seq)
+        told = (
+            sa.select(sa.func.max(transitions_table.c.seq))
+            .join(standing, of_standing)
+            .where(transitions_table.c.finding.is_not(None))
+            .group_by(transitions_table.c.occurrence)
+        )
+        latest = sa.select(transitions_table.c.seq, transitions_table.c.finding).where(
+            transitions_table.c.seq.in_(told)
+        )
+        async with self._transaction("cannot be read") as connection:
+            seq, _ = await _head(connection)
+            findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
+            transitions = [
+                self._transition((*row, findings.get(row[0]))) for row in (await connection.execute(rows)).all()
+            ]
+            delays = [self._delay(tuple(row)) for row in (await connection.execute(sa.select(delays_table))).all()]
+        return Recalled(seq, transitions, delays)
+
+    async def after(self, seq: int) -> Sequence[Transition]:
+        """As `Journal.after`."""
+        rows = sa.select(*_COLUMNS).where(transitions_table.c.seq > seq).order_by(transitions_table.c.seq)
+        async with self._transaction("cannot be read") as connection:
+            return [self._transition(tuple(row)) for row in (await connection.execute(rows)).all()]
+
+    async def history(self, query: HistoryQuery) -> Sequence[Transition]:
+        """As `Journal.history`."""
+        table = transitions_table.c
+        wanted: list[sa.ColumnElement[bool]] = []
+        if query.occurrence is not None:
+            wanted.append(table.occurrence == query.occurrence)
+        if query.site is not None:
+            wanted.append(table.site == query.site)
+        if query.asset is not None:
+            wanted.append(table.asset == query.asset)
+        if query.start is not None:
+            wanted.append(table.at_us >= to_us(query.start))
+        if query.end is not None:
+            wanted.append(table.at_us < to_us(query.end))
+        if query.before is not None:
+            wanted.append(table.seq < query.before)
+        rows = sa.select(*_COLUMNS).where(*wanted).order_by(table.seq.desc()).limit(query.limit)
+        async with self._transaction("cannot be read") as connection:
+            return [self._transition(tuple(row)) for row in (await connection.execute(rows)).all()]
+
+    async def verify(self) -> int | None:
+        """The number of the first row that does not follow from the one before it, or None.
+
+        A changed row shows, and so do one that was taken out and one that was put in. Rows taken off the end do not:
+        compare the last number with a copy that is kept elsewhere.
+        """
+        last, expected = GENESIS, 1
+        async with self._transaction("cannot be read") as connection:
+            rows = await connection.stream(
+                sa.select(*_COLUMNS, transitions_table.c.hash).order_by(transitions_table.c.seq)
+            )
+            async for row in rows:
+                last = _link(last, tuple(row)[:-1])
+                if row.seq != expected or row.hash != last:
+                    return int(row.seq)
+                expected += 1
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, what: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction; `what` says, in an error, what did not come about."""
+        with self._translated(what):
+            if self._engine is None:
+                raise Permanent(f"{what}: it is not open", where=self._where)
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _translated(self, what: str, *, starting: bool = False) -> Iterator[None]:
+        """The one place where foreign errors become ours."""
+        try:
+            yield
+        except (SQLAlchemyError, CommandError, sqlite3.Error, OSError, ValueError) as error:
+            raise translate(error, what, self._where, starting=starting) from error
+
+    @property
+    def _where(self) -> str:
+        """The journal's address without its password."""
+        try:
+            return make_url(self._url).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            return "alarms.journal"
+
+    def _transition(self, row: tuple[Any, ...]) -> Transition:
+        (seq, at_us, occurrence, rule, site, asset, qualifier, kind, change, before, after, priority, who, comment, why,
+         finding) = row  # fmt: skip
+        try:
+            return Transition(
+                from_us(at_us),
+                AlarmKey(rule, Subject(site, asset, qualifier)),
+                _KINDS[kind],
+                occurrence,
+                _CHANGES[change],
+                _STATES[before],
+                _STATES[after],
+                _PRIORITIES[priority],
+                who,
+                comment,
+                why,
+                _from_json(finding),
+                seq,
+            )
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise self._unreadable(f"row {seq}", error) from error
+
+    def _delay(self, row: tuple[Any, ...]) -> Delay:
+        _, rule, site, asset, qualifier, kind, present, turned_us, finding = row
+        try:
+            key = AlarmKey(rule, Subject(site, asset, qualifier))
+            return Delay(key, _KINDS[kind], present, from_us(turned_us), _from_json(finding))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise self._unreadable(f"the delay of {rule} at {asset}", error) from error
+
+    def _unreadable(self, what: str, error: Exception) -> Permanent:
+        return Permanent(f"{what} cannot be understood: {error}", where=self._where, todo=ASIDE)
+
+
+ASIDE = "Move the file aside and start again: what still stands is raised anew. Keep the old one, it holds the history"
+"""What to do with a journal that is beyond repair."""
+
+# SQLite's primary result codes: https://www.sqlite.org/rescode.html
+_BUSY, _LOCKED, _READONLY, _CORRUPT, _CANTOPEN, _NOTADB = 5, 6, 8, 11, 14, 26
+_LATER = {
+    _BUSY: "another process holds it",
+    _LOCKED: "another process holds it",
+    7: "there is no memory",
+    9: "it was interrupted",
+    10: "the disk failed",
+    13: "the disk is full",
+    15: "another process holds it",
+    17: "its schema changed just now",
+    19: "another process wrote the same row",
+}
+_NEVER = {
+    _READONLY: ("it may not be written", "Let the service write the file and its folder."),
+    _CORRUPT: ("the file is damaged", ASIDE + "."),
+    _NOTADB: ("this is not an alarm journal", "Check alarms.journal."),
+    _CANTOPEN: ("the file cannot be opened", "Check the path in alarms.journal and the rights of its folder."),
+}
+_LATER_STATES = ("08", "23505", "40", "53", "55", "57", "58")
+"""SQLSTATE of what passes by itself: connection, a row that is there already, rollback, resources, lock, operator,
+system."""
+
+
+def translate(error: Exception, what: str, where: str, *, starting: bool = False) -> Transient | Permanent:
+    """Our error for one of SQLAlchemy, its drivers or alembic. `starting`: nothing has worked with this set-up yet, so
+    what might pass by itself later, like a missing folder, is told as a mistake of the set-up now."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        primary = code & 0xFF
+        if primary in _LATER:
+            return Transient(f"{what}: {_LATER[primary]} ({original})", where=where)
+        if primary == _CANTOPEN and not starting:
+            return Transient(f"{what}: {_NEVER[primary][0]} ({original})", where=where)
+        reason, todo = _NEVER.get(primary, ("the database refuses", ""))
+        return Permanent(f"{what}: {reason} ({original})", where=where, todo=todo)
+    state = getattr(original, "sqlstate", None)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return Transient(f"{what}: the connection was lost ({original})", where=where)
+    if isinstance(error, PoolTimeoutError) or (state is not None and str(state).startswith(_LATER_STATES)):
+        return Transient(f"{what}: {original}", where=where)
+    if isinstance(error, CommandError):
+        todo = "Start the version that wrote it, or a newer one."
+        return Permanent(f"{what}: a newer version wrote it ({error})", where=where, todo=todo)
+    if isinstance(error, OSError) and not starting:
+        return Transient(f"{what}: {error}", where=where)
+    return Permanent(f"{what}: {original}", where=where, todo="Check alarms.journal.")
+
+
+def bounded(finding: Finding) -> Finding:
+    """The finding as it is kept: long texts end in "…", long lists are cut, and no figure is infinite or NaN."""
+    return replace(
+        finding,
+        summary=_cut(finding.summary),
+        score=finding.score if math.isfinite(finding.score) else 0.0,
+        confidence=finding.confidence if math.isfinite(finding.confidence) else 0.0,
+        evidence=tuple(
+            replace(line, what=_cut(line.what), shows=_cut(line.shows)) for line in finding.evidence[:EVIDENCE_MAX]
+        ),
+        time_to_limit_s=finding.time_to_limit_s
+        if finding.time_to_limit_s is not None and math.isfinite(finding.time_to_limit_s)
+        else None,
+        check_first=tuple(_cut(line) for line in finding.check_first[:STEPS_MAX]),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+
+
+def _to_json(finding: Finding | None) -> str | None:
+    return None if finding is None else msgspec.json.encode(bounded(finding)).decode()
+
+
+def _from_json(text: str | None) -> Finding | None:
+    return None if text is None else _FINDING.decode(text)
+
+
+def _chained(transitions: Sequence[Transition], last: bytes) -> list[dict[str, Any]]:
+    """The rows, each with its hash."""
+    rows: list[dict[str, Any]] = []
+    for made in transitions:
+        site, asset, qualifier = made.key.subject
+        row: dict[str, Any] = {
+            "seq": made.seq,
+            "at_us": to_us(made.at),
+            "occurrence": made.occurrence,
+            "rule": made.key.rule,
+            "site": site,
+            "asset": asset,
+            "qualifier": qualifier,
+            "kind": made.kind.value,
+            "change": made.change.value,
+            "state_before": made.before.value,
+            "state_after": made.after.value,
+            "priority": int(made.priority),
+            "who": made.by,
+            "comment": made.comment,
+            "why": made.why,
+            "finding": _to_json(made.finding),
+        }
+        last = _link(last, tuple(row.values()))
+        row["hash"] = last
+        rows.append(row)
+    return rows
+
+
+def _link(last: bytes, row: tuple[Any, ...]) -> bytes:
+    """SHA-256 of the hash before and the row as a JSON list, in the order of the columns."""
+    return hashlib.sha256(last + msgspec.json.encode(row)).digest()
+
+
+def _digest(key: AlarmKey) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(key)).digest()
+
+
+def _delay_row(delay: Delay) -> dict[str, Any]:
+    site, asset, qualifier = delay.key.subject
+    return {
+        "alarm": _digest(delay.key),
+        "rule": delay.key.rule,
+        "site": site,
+        "asset": asset,
+        "qualifier": qualifier,
+        "kind": delay.kind.value,
+        "present": delay.present,
+        "turned_us": to_us(delay.turned_at),
+        "finding": _to_json(delay.finding),
+    }
+
+
+async def _head(connection: AsyncConnection) -> tuple[int, bytes]:
+    """Number and hash of the last row."""
+    newest = sa.select(transitions_table.c.seq, transitions_table.c.hash).order_by(transitions_table.c.seq.desc())
+    row = (await connection.execute(newest.limit(1))).first()
+    return (0, GENESIS) if row is None else (row.seq, row.hash)
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own begin leaves DDL outside of transactions; with it off, a migration that dies is rolled back.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # NORMAL would lose the last commits with the power
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _migrate(connection: sa.Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "alerts:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
