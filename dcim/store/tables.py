@@ -1,0 +1,237 @@
+"""The tables of the embedded store and every statement over them: functions of a connection, without state or locks.
+
+Lives here: SQL, and the way between columns and DuckDB. Not here: transactions, threads and what memory remembers
+(embedded.py). Errors are DuckDB's own here; embedded.py has them translated.
+
+Columns go in as a dict of arrays that a statement reads by the name of the local variable, and come out as arrays: both
+ways need no third library, and no row becomes a Python object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from dcim.core.errors import Permanent
+from dcim.core.live import NEVER, Latest
+from dcim.core.points import PointRecord
+from dcim.core.ports import Aggregate
+from dcim.core.readings import Quality, Readings
+
+LAYOUT: Final = 1
+"""Version of the tables. A file with a higher one was written by a newer version of this software."""
+GAP_US: Final = 600_000_000
+"""Rows that lie further apart than this are looked up apart, so that one very old row does not make the search walk
+through everything since: at 20 million readings 3 ms instead of 88."""
+RANGES: Final = 8
+"""Into so many searches at most."""
+
+Table = Literal["readings", "held"]
+
+_TABLES = """
+create table layout(version integer not null);
+create table readings(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
+create table held(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
+create table points(id uinteger not null, key varchar not null, described varchar);
+-- The newest reading of each point, of the readings whose rowid is below `row`. Who deletes readings must empty both.
+create table newest(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
+create table newest_below(row bigint not null);
+"""
+_NEWEST_KNOWN = "select point, time, coalesce(value, 'nan') as value, quality from newest"
+_NEWEST_SINCE = """
+select point, max(time) as time, coalesce(arg_max_null(value, time), 'nan') as value, arg_max(quality, time) as quality
+from readings where rowid >= (select coalesce(max(row), 0) from newest_below) group by point"""
+_NOTE_NEWEST = (
+    "delete from newest",
+    "delete from newest_below",
+    "insert into newest select * from fresh",
+    "insert into newest_below select coalesce(max(rowid) + 1, 0) from readings",
+)
+_INSERT: dict[Table, str] = {
+    "readings": "insert into readings select * from fresh",
+    "held": "insert into held select * from fresh",
+}
+_SEEN: dict[Table, str] = {
+    "readings": """
+        select late.row from late semi join (select point, time from readings
+            where time between make_timestamp($first) and make_timestamp($last)) stored using (point, time)""",
+    "held": """
+        select late.row from late semi join (select point, time from held
+            where time between make_timestamp($first) and make_timestamp($last)) stored using (point, time)""",
+}
+_WINDOW = """
+from readings where time >= make_timestamp($start) and time < make_timestamp($end)
+and point in (select point from wanted)"""
+_RAW = f"select point, time, coalesce(value, 'nan') as value, quality {_WINDOW} order by point, time"
+_HOW: dict[Aggregate, str] = {
+    "mean": "avg(value)",
+    "min": "min(value)",
+    "max": "max(value)",
+    "last": "arg_max(value, time)",
+    "count": "count(*)::double",
+}
+_BUCKETS = {
+    how: f"""
+select point, make_timestamp((epoch_us(time) // $every) * $every) as bucket, {expression} as value,
+max(quality) as quality {_WINDOW} and value is not null and quality < {Quality.BAD:d}
+group by all order by point, bucket"""
+    for how, expression in _HOW.items()
+}
+_HELD = """
+select point, time, coalesce(value, 'nan') as value, quality from held
+where point in (select point from wanted) order by point, time"""
+
+
+def ensure(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Makes the tables in an empty file. Raises Permanent for a file of somebody else or of newer software."""
+    tables = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
+    if not tables:
+        con.begin()
+        con.execute(_TABLES)
+        con.execute("insert into layout values (?)", [LAYOUT])
+        con.commit()
+    elif "layout" not in tables:
+        raise Permanent("this is not a database of ours", where=str(path), todo="Name another file in store.path")
+    found = con.execute("select max(version) from layout").fetchall()[0][0]
+    if found != LAYOUT:
+        raise Permanent(
+            f"it has layout {found}, and this version of the software knows layout {LAYOUT}",
+            where=str(path),
+            todo="Start the version that wrote it, or a newer one",
+        )
+
+
+def count(con: duckdb.DuckDBPyConnection) -> int:
+    """Rows in readings and held together. Answered from the tables' heads, in less than a millisecond."""
+    return int(con.execute("select (select count(*) from readings) + (select count(*) from held)").fetchall()[0][0])
+
+
+def load_newest(con: duckdb.DuckDBPyConnection) -> tuple[Latest, int]:
+    """The newest reading of each point, and how many readings came since that was last noted.
+
+    What was noted is read; only readings that came since are searched, 17 ms a million.
+    """
+    latest = Latest()
+    latest.take(_readings(con.execute(_NEWEST_KNOWN)), heard=NEVER)
+    latest.take(_readings(con.execute(_NEWEST_SINCE)), heard=NEVER)
+    since = "select count(*) from readings where rowid >= (select coalesce(max(row), 0) from newest_below)"
+    return latest, int(con.execute(since).fetchall()[0][0])
+
+
+def verify(con: duckdb.DuckDBPyConnection) -> None:
+    """Reads every value once, so that a damaged block raises. A second for 20 million readings."""
+    for table in ("readings", "held", "points", "newest", "newest_below"):
+        con.execute(f"select bit_xor(hash(whole)) from {table} whole").fetchall()  # noqa: S608  the names above
+
+
+def note_newest(con: duckdb.DuckDBPyConnection, newest: Readings) -> None:
+    """Notes the newest reading of each point, as of the readings that are committed. To be called before anything is
+    inserted in its transaction."""
+    fresh = _columns(newest)  # noqa: F841  a statement reads it by its name
+    for statement in _NOTE_NEWEST:
+        con.execute(statement)
+
+
+def insert(con: duckdb.DuckDBPyConnection, table: Table, rows: Readings) -> None:
+    """Adds rows. That none of them is there already is for the caller to know."""
+    if len(rows):
+        fresh = _columns(rows)  # noqa: F841  the statement reads it by its name
+        con.execute(_INSERT[table])
+
+
+def seen(con: duckdb.DuckDBPyConnection, table: Table, rows: Readings) -> npt.NDArray[np.bool_]:
+    """Which of the rows have their (point, time) in the table. Searches only the times where the rows lie."""
+    found = np.zeros(len(rows), np.bool_)
+    order = np.argsort(rows.time, kind="stable")
+    for part in _ranges(rows.time[order]):
+        index = order[part]
+        time = rows.time[index]
+        late = {  # noqa: F841  the statement reads it by its name
+            "row": index.astype(np.uint32),
+            "point": rows.point[index],
+            "time": time.view("datetime64[us]"),
+        }
+        span = {"first": int(time[0]), "last": int(time[-1])}
+        found[con.execute(_SEEN[table], span).fetchnumpy()["row"]] = True
+    return found
+
+
+def window(
+    con: duckdb.DuckDBPyConnection,
+    points: npt.NDArray[np.uint32],
+    span: tuple[int, int],
+    every: int | None,
+    how: Aggregate,
+) -> Readings:
+    """TelemetryStore.window in microseconds: rows with span[0] ≤ time < span[1], by point and time."""
+    wanted = {"point": points}  # noqa: F841  the statement reads it by its name
+    if every is None:
+        return _readings(con.execute(_RAW, {"start": span[0], "end": span[1]}))
+    return _readings(con.execute(_BUCKETS[how], {"start": span[0], "end": span[1], "every": every}))
+
+
+def held_rows(con: duckdb.DuckDBPyConnection, points: npt.NDArray[np.uint32]) -> Readings:
+    """What is held for these points, by point and time."""
+    wanted = {"point": points}  # noqa: F841  the statement reads it by its name
+    return _readings(con.execute(_HELD))
+
+
+def drop_held(con: duckdb.DuckDBPyConnection, points: npt.NDArray[np.uint32]) -> None:
+    """Deletes what is held for these points."""
+    wanted = {"point": points}  # noqa: F841  the statement reads it by its name
+    con.execute("delete from held where point in (select point from wanted)")
+
+
+def held_counts(con: duckdb.DuckDBPyConnection) -> dict[int, int]:
+    """How many rows are held, by point."""
+    return dict(con.execute("select point, count(*) from held group by point").fetchall())
+
+
+def put_points(con: duckdb.DuckDBPyConnection, records: Sequence[PointRecord]) -> None:
+    """Keeps records, each id once; a known id's record is replaced."""
+    changed = {  # noqa: F841  the statements read it by its name
+        "id": np.array([record.id for record in records], np.uint32),
+        "key": np.array([record.key for record in records], np.object_),
+        "described": np.array([record.described for record in records], np.object_),
+    }
+    con.execute("delete from points where id in (select id from changed)")
+    con.execute("insert into points select * from changed")
+
+
+def get_points(con: duckdb.DuckDBPyConnection) -> list[PointRecord]:
+    """Every record, by ascending id."""
+    rows = con.execute("select id, key, described from points order by id").fetchall()
+    return [PointRecord(*row) for row in rows]
+
+
+def _ranges(times: npt.NDArray[np.int64]) -> list[slice]:
+    """Cuts sorted times at their widest gaps, of those wider than GAP_US, into at most RANGES parts.
+
+    >>> _ranges(np.array([0, 1, 10**12, 10**12 + 1]))
+    [slice(0, 2, None), slice(2, 4, None)]
+    """
+    gaps = np.diff(times)
+    wide = np.flatnonzero(gaps > GAP_US)
+    cuts = np.sort(wide[np.argsort(gaps[wide])[-(RANGES - 1) :]]) + 1
+    return [slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(times)])]
+
+
+def _columns(rows: Readings) -> dict[str, npt.NDArray[np.generic]]:
+    """Rows as DuckDB takes them in. It reads a NaN in an array as null."""
+    return {
+        "point": rows.point,
+        "time": rows.time.view("datetime64[us]"),
+        "value": rows.value,
+        "quality": rows.quality,
+    }
+
+
+def _readings(result: duckdb.DuckDBPyConnection) -> Readings:
+    """The result of a query whose columns are those of a Readings, in their order, NaN standing for null."""
+    point, time, value, quality = result.fetchnumpy().values()
+    return Readings(point, time.view(np.int64), value, quality)

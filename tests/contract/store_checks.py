@@ -1,0 +1,487 @@
+"""What every store must hold, as checks that anyone can run on a store of their own.
+
+A check is a function of a `Rig`; it fails by an assertion. `TELEMETRY`, `CATALOGUE` and `HOLDING` list the checks of
+each port. test_stores.py runs them over our own stores; to try another one, make a Rig of it and call them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dcim.core.ledger import RejectReason
+from dcim.core.points import PointRecord
+from dcim.core.ports import Aggregate, Appended
+from dcim.core.readings import Quality, Readings
+from dcim.core.times import EPOCH, from_us, to_us
+
+GOOD, UNCERTAIN, BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
+NAN, INF = math.nan, math.inf
+REFUSED = RejectReason.STORE_REFUSED
+T0 = to_us(datetime(2026, 3, 1, 3, 0, tzinfo=UTC))
+SECOND = 1_000_000
+MINUTE = timedelta(minutes=1)
+SCHEMA = {"point": pl.UInt32(), "time": pl.Datetime("us", "UTC"), "value": pl.Float64(), "quality": pl.UInt8()}
+
+Row = tuple[int, int, float, int]
+"""(point, time in microseconds, value, quality)"""
+
+
+class Rig:
+    """A store on trial. `open` opens it, or opens again what was closed; a store without a disk answers itself."""
+
+    def __init__(self, open_store: Callable[[], Any]) -> None:
+        self._open = open_store
+        self.store = open_store()
+
+    def reopen(self) -> None:
+        """A restart of the service, as far as the store can tell."""
+        self.store.close()
+        self.store = self._open()
+
+
+def rows_of(frame: pl.DataFrame) -> list[tuple[int, int, float | None, int]]:
+    """The rows of an answer, after its form was checked."""
+    assert dict(frame.schema) == SCHEMA
+    assert frame.select("point", "time").is_sorted(["point", "time"]) if frame.height else True
+    assert not frame["value"].is_nan().any(), "missing is null, never NaN"
+    return frame.with_columns(pl.col("time").dt.epoch("us")).rows()
+
+
+def append(store: Any, *rows: Row) -> Appended:
+    """Appends rows, and holds the store to its books."""
+    return _balanced(store.append(batch(*rows)), len(rows))
+
+
+def hold(store: Any, *rows: Row) -> Appended:
+    return _balanced(store.hold(batch(*rows)), len(rows))
+
+
+def batch(*rows: Row) -> Readings:
+    return Readings.of(*zip(*rows, strict=True)) if rows else Readings.empty()
+
+
+def everything(store: Any, points: Sequence[int]) -> list[tuple[int, int, float | None, int]]:
+    return rows_of(store.window(points, EPOCH, datetime(2300, 1, 1, tzinfo=UTC)))
+
+
+def _balanced(appended: Appended, rows: int) -> Appended:
+    assert appended.stored + appended.duplicate + len(appended.refused) == rows
+    assert list(appended.refused) == sorted(appended.refused)
+    return appended
+
+
+# --- appending
+
+
+def check_empty_batch(rig: Rig) -> None:
+    assert append(rig.store) == Appended(0, 0)
+    assert rows_of(rig.store.latest()) == []
+
+
+def check_survives_reopening(rig: Rig) -> None:
+    append(rig.store, (3, T0, 1.5, GOOD), (1, T0, -0.25, UNCERTAIN), (3, T0 + 1, NAN, BAD))
+    rig.reopen()
+    stored = [(1, T0, -0.25, UNCERTAIN), (3, T0, 1.5, GOOD), (3, T0 + 1, None, BAD)]
+    assert everything(rig.store, [1, 2, 3]) == stored
+    assert rows_of(rig.store.latest()) == [stored[0], stored[2]]
+
+
+def check_second_reading_of_an_instant_changes_nothing(rig: Rig) -> None:
+    assert append(rig.store, (1, T0, 1.0, GOOD)) == Appended(1, 0)
+    assert append(rig.store, (1, T0, 2.0, BAD), (1, T0 + 1, 3.0, GOOD)) == Appended(1, 1)
+    rig.reopen()
+    assert append(rig.store, (1, T0, 4.0, GOOD), (1, T0 + 1, 5.0, GOOD)) == Appended(0, 2)
+    assert everything(rig.store, [1]) == [(1, T0, 1.0, GOOD), (1, T0 + 1, 3.0, GOOD)]
+
+
+def check_second_reading_in_one_batch_changes_nothing(rig: Rig) -> None:
+    appended = append(rig.store, (2, T0, 1.0, GOOD), (1, T0, 7.0, GOOD), (2, T0, 2.0, BAD), (2, T0, 1.0, GOOD))
+    assert appended == Appended(2, 2)
+    assert everything(rig.store, [1, 2]) == [(1, T0, 7.0, GOOD), (2, T0, 1.0, GOOD)]
+
+
+def check_missing_value_takes_its_instant(rig: Rig) -> None:
+    append(rig.store, (1, T0, NAN, BAD))
+    assert append(rig.store, (1, T0, 1.0, GOOD)) == Appended(0, 1)
+    assert everything(rig.store, [1]) == [(1, T0, None, BAD)]
+
+
+def check_late_rows_are_kept_and_late_duplicates_found(rig: Rig) -> None:
+    append(rig.store, (1, T0, 0.0, GOOD), (1, T0 + 10 * SECOND, 10.0, GOOD), (2, T0 + 5 * SECOND, 5.0, GOOD))
+    late = [(1, T0 + 3 * SECOND, 3.0, GOOD), (1, T0, 9.0, GOOD), (2, T0 + SECOND, 1.0, GOOD)]
+    assert append(rig.store, *late) == Appended(2, 1)
+    rig.reopen()
+    assert append(rig.store, *late, (2, T0 - 1, 0.5, GOOD)) == Appended(1, 3)
+    assert [row[2] for row in everything(rig.store, [1, 2])] == [0.0, 3.0, 10.0, 0.5, 1.0, 5.0]
+
+
+def check_late_rows_years_apart(rig: Rig) -> None:
+    """More stretches of time than a store may care to search one by one; each row twice."""
+    times = [T0 - years * 365 * 86_400 * SECOND for years in range(20)]
+    append(rig.store, *((1, time, 1.0, GOOD) for time in times[::2]), (2, T0, 1.0, GOOD))
+    assert append(rig.store, *((1, time, 2.0, GOOD) for time in reversed(times))) == Appended(10, 10)
+    assert append(rig.store, *((1, time, 3.0, GOOD) for time in times)) == Appended(0, 20)
+    assert [row[2] for row in everything(rig.store, [1])] == [2.0, 1.0] * 10
+
+
+def check_poisoned_rows_cost_no_neighbour(rig: Rig) -> None:
+    end = to_us(datetime(2201, 1, 1, tzinfo=UTC))
+    appended = append(
+        rig.store,
+        (1, T0, INF, GOOD),
+        (1, T0, 1.0, GOOD),  # the poisoned row before it did not take its instant
+        (2, -1, 1.0, GOOD),
+        (2, 0, 2.0, GOOD),
+        (2, end - 1, 3.0, GOOD),
+        (2, end, 4.0, GOOD),
+        (3, T0, -INF, BAD),
+        (3, np.iinfo(np.int64).min, NAN, BAD),
+        (3, np.iinfo(np.int64).max, NAN, BAD),
+        (1, T0, INF, GOOD),
+        (1, T0, 5.0, GOOD),
+    )
+    assert appended == Appended(3, 1, tuple((row, REFUSED) for row in (0, 2, 5, 6, 7, 8, 9)))
+    assert everything(rig.store, [1, 2, 3]) == [(1, T0, 1.0, GOOD), (2, 0, 2.0, GOOD), (2, end - 1, 3.0, GOOD)]
+
+
+def check_batch_of_poison_alone(rig: Rig) -> None:
+    assert append(rig.store, (1, T0, INF, GOOD), (1, -5, 1.0, GOOD)) == Appended(0, 0, ((0, REFUSED), (1, REFUSED)))
+    assert rows_of(rig.store.latest()) == []
+
+
+def check_batch_is_not_written_into(rig: Rig) -> None:
+    given_batch = batch((2, T0, NAN, BAD), (1, T0, INF, GOOD), (1, T0, 1.0, GOOD), (1, T0, 2.0, GOOD))
+    columns = (given_batch.point, given_batch.time, given_batch.value, given_batch.quality)
+    before = [column.copy() for column in columns]
+    for column in columns:
+        column.flags.writeable = False
+    rig.store.append(given_batch)
+    rig.store.hold(given_batch)
+    for column, was in zip(columns, before, strict=True):
+        np.testing.assert_array_equal(column, was)
+
+
+def check_columns_that_are_views(rig: Rig) -> None:
+    """A codec may hand over every second element of a larger array."""
+    wide = batch(*((point, T0 + point, float(point), GOOD) for point in range(20)))
+    views = Readings(wide.point[::2], wide.time[::2], wide.value[::2], wide.quality[::2])
+    assert rig.store.append(views) == Appended(10, 0)
+    assert everything(rig.store, range(20)) == [(point, T0 + point, float(point), GOOD) for point in range(0, 20, 2)]
+
+
+def check_extreme_values_come_back_as_they_went(rig: Rig) -> None:
+    values = [0.0, 5e-324, -1.7976931348623157e308, 1.7976931348623157e308, 0.1, 2**53 + 1.0]
+    append(rig.store, *((1, T0 + number, value, GOOD) for number, value in enumerate(values)))
+    rig.reopen()
+    assert [row[2] for row in everything(rig.store, [1])] == values
+
+
+# --- the latest
+
+
+def check_late_reading_does_not_become_the_latest(rig: Rig) -> None:
+    append(rig.store, (1, T0 + 10, 10.0, GOOD))
+    append(rig.store, (1, T0, 0.0, GOOD))
+    assert rows_of(rig.store.latest([1])) == [(1, T0 + 10, 10.0, GOOD)]
+    append(rig.store, (1, T0 + 30, 30.0, GOOD), (1, T0 + 20, 20.0, GOOD))
+    assert rows_of(rig.store.latest([1])) == [(1, T0 + 30, 30.0, GOOD)]
+    rig.reopen()
+    assert rows_of(rig.store.latest([1])) == [(1, T0 + 30, 30.0, GOOD)]
+
+
+def check_latest_may_be_missing_or_bad(rig: Rig) -> None:
+    append(rig.store, (1, T0, 1.0, GOOD), (1, T0 + 1, NAN, BAD), (2, T0, 2.0, BAD))
+    for _ in range(2):
+        assert rows_of(rig.store.latest()) == [(1, T0 + 1, None, BAD), (2, T0, 2.0, BAD)]
+        rig.reopen()
+
+
+def check_latest_of_some(rig: Rig) -> None:
+    append(rig.store, *((point, T0, float(point), GOOD) for point in (9, 4, 7)))
+    assert [row[0] for row in rows_of(rig.store.latest([7, 9, 7, 1_000_000, 0]))] == [7, 9]
+    assert [row[0] for row in rows_of(rig.store.latest([]))] == []
+    assert [row[0] for row in rows_of(rig.store.latest())] == [4, 7, 9]
+
+
+# --- windows
+
+
+def check_window_takes_its_start_and_leaves_its_end(rig: Rig) -> None:
+    append(rig.store, *((1, T0 + offset, float(offset), GOOD) for offset in (-1, 0, 1, 9, 10, 11)))
+    window = rig.store.window([1], from_us(T0), from_us(T0 + 10))
+    assert [row[2] for row in rows_of(window)] == [0.0, 1.0, 9.0]
+    assert rows_of(rig.store.window([1], from_us(T0), from_us(T0))) == []
+    assert rows_of(rig.store.window([1], from_us(T0 + 10), from_us(T0))) == []
+
+
+def check_window_of_nothing(rig: Rig) -> None:
+    append(rig.store, (1, T0, 1.0, GOOD))
+    for points in ([], [2], [4_000_000_000]):
+        assert rows_of(rig.store.window(points, EPOCH, from_us(T0 + 1))) == []
+        assert rows_of(rig.store.window(points, EPOCH, from_us(T0 + 1), MINUTE)) == []
+
+
+def check_window_of_thousands(rig: Rig) -> None:
+    append(rig.store, *((point, T0, float(point), GOOD) for point in range(5000)))
+    frame = rig.store.window(range(0, 10_000, 2), from_us(T0), from_us(T0 + 1))
+    assert frame["point"].to_list() == list(range(0, 5000, 2))
+    assert frame["value"].to_list() == [float(point) for point in range(0, 5000, 2)]
+
+
+def check_buckets_count_from_1970(rig: Rig) -> None:
+    append(rig.store, *((1, T0 + second * SECOND, float(second), GOOD) for second in (59, 60, 61, 119, 120)))
+    window = rig.store.window([1], from_us(T0 + 60 * SECOND + 1), from_us(T0 + 121 * SECOND), MINUTE)
+    assert rows_of(window) == [
+        (1, T0 + 60 * SECOND, 90.0, GOOD),  # 61 and 119; the reading at 60 lies before the start
+        (1, T0 + 120 * SECOND, 120.0, GOOD),
+    ]
+    seven = rig.store.window([1], EPOCH, from_us(T0 + 121 * SECOND), timedelta(seconds=7), "count")
+    assert all(row[1] % (7 * SECOND) == 0 for row in rows_of(seven))
+
+
+def check_buckets_use_what_is_neither_missing_nor_bad(rig: Rig) -> None:
+    append(
+        rig.store,
+        (1, T0, 1.0, GOOD),
+        (1, T0 + 1, 100.0, BAD),
+        (1, T0 + 2, 3.0, UNCERTAIN),
+        (1, T0 + 3, NAN, GOOD),
+        (1, T0 + 4, NAN, BAD),
+        (2, T0, 5.0, BAD),
+        (3, T0, NAN, GOOD),
+        (4, T0, 4.0, GOOD),
+    )
+    expected: dict[Aggregate, float] = {"mean": 2.0, "min": 1.0, "max": 3.0, "last": 3.0, "count": 2.0}
+    for how, value in expected.items():
+        window = rig.store.window([1, 2, 3, 4], from_us(T0), from_us(T0 + 60), MINUTE, how)
+        four = 1.0 if how == "count" else 4.0
+        assert rows_of(window) == [(1, T0, value, UNCERTAIN), (4, T0, four, GOOD)], how
+
+
+def check_gaps_stay_gaps(rig: Rig) -> None:
+    append(rig.store, (1, T0, 1.0, GOOD), (1, T0 + 600 * SECOND, 2.0, GOOD))
+    window = rig.store.window([1], from_us(T0), from_us(T0 + 900 * SECOND), MINUTE)
+    assert [row[1] for row in rows_of(window)] == [T0, T0 + 600 * SECOND]
+
+
+def check_impossible_buckets(rig: Rig) -> None:
+    for every in (timedelta(0), timedelta(microseconds=-1)):
+        with pytest.raises(ValueError, match="bucket"):
+            rig.store.window([1], EPOCH, EPOCH, every)
+    with pytest.raises(ValueError, match="median"):
+        rig.store.window([1], EPOCH, EPOCH, MINUTE, "median")
+    with pytest.raises(TypeError):
+        rig.store.window([1], datetime(2026, 1, 1), EPOCH)  # noqa: DTZ001  an instant without a zone is refused
+
+
+def check_longest_bucket(rig: Rig) -> None:
+    append(rig.store, (1, 0, 1.0, GOOD), (1, T0, 2.0, GOOD))
+    window = rig.store.window([1], EPOCH, from_us(T0 + 1), timedelta.max, "count")
+    assert rows_of(window) == [(1, 0, 2.0, GOOD)]
+
+
+# --- against a plain model
+
+TIMES = (-1, 0, 1, 59 * SECOND, 60 * SECOND, 61 * SECOND, 3600 * SECOND, T0, T0 + 1, T0 + 60 * SECOND, 2**62)
+VALUES = (NAN, NAN, INF, 0.0, 1.0, -1.5, 0.1, 1e12)
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.sampled_from(TIMES), st.sampled_from(VALUES), st.sampled_from((GOOD, UNCERTAIN, BAD))
+    ),
+    max_size=12,
+)
+STEPS = st.lists(st.one_of(ROWS, ROWS, ROWS, st.just("reopen")), min_size=1, max_size=5)
+BOUNDS = st.tuples(st.sampled_from(TIMES[:-1]), st.sampled_from(TIMES[:-1]))
+EVERY = st.sampled_from((1, 7, SECOND, 60 * SECOND, 86_400 * SECOND)).map(lambda us: timedelta(microseconds=us))
+
+
+def check_like_a_plain_model(rig: Rig) -> None:
+    """Any batches, restarts between them, any window: the store answers what a dict would."""
+    offsets = itertools.count(0, 4)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(STEPS, BOUNDS, EVERY, st.sampled_from(get_args(Aggregate)))
+    def run(steps: list[Any], bounds: tuple[int, int], every: timedelta, how: Aggregate) -> None:
+        offset = next(offsets)  # points of their own for each example: one store serves them all
+        model: dict[tuple[int, int], tuple[float, int]] = {}
+        for step in steps:
+            if step == "reopen":
+                rig.reopen()
+                continue
+            rows = [(offset + point, time, value, quality) for point, time, value, quality in step]
+            assert append(rig.store, *rows) == _model_append(model, rows)
+        points = [offset, offset + 1, offset + 3]
+        assert rows_of(rig.store.latest(points)) == _model_latest(model, points)
+        first, beyond = bounds
+        args = (points, from_us(first), from_us(beyond))
+        assert rows_of(rig.store.window(*args)) == _model_window(model, points, first, beyond)
+        buckets = _model_buckets(model, points, first, beyond, every // timedelta(microseconds=1), how)
+        assert rows_of(rig.store.window(*args, every, how)) == buckets
+
+    run()
+
+
+def _model_append(model: dict[tuple[int, int], tuple[float, int]], rows: list[Row]) -> Appended:
+    stored = duplicate = 0
+    refused = []
+    for number, (point, time, value, quality) in enumerate(rows):
+        if math.isinf(value) or not 0 <= time < to_us(datetime(2201, 1, 1, tzinfo=UTC)):
+            refused.append((number, REFUSED))
+        elif (point, time) in model:
+            duplicate += 1
+        else:
+            model[point, time] = value, quality
+            stored += 1
+    return Appended(stored, duplicate, tuple(refused))
+
+
+def _model_window(model: dict[tuple[int, int], tuple[float, int]], points: list[int], first: int, beyond: int) -> Any:
+    return [
+        (point, time, None if math.isnan(value) else value, quality)
+        for (point, time), (value, quality) in sorted(model.items(), key=lambda item: item[0])
+        if point in points and first <= time < beyond
+    ]
+
+
+def _model_latest(model: dict[tuple[int, int], tuple[float, int]], points: list[int]) -> Any:
+    return list({row[0]: row for row in _model_window(model, points, 0, 2**62)}.values())
+
+
+def _model_buckets(
+    model: dict[tuple[int, int], tuple[float, int]], points: list[int], first: int, beyond: int, every: int, how: str
+) -> Any:
+    buckets: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for point, time, value, quality in _model_window(model, points, first, beyond):
+        if value is not None and quality != BAD:
+            buckets.setdefault((point, time // every * every), []).append((value, quality))
+    reduce: dict[str, Callable[[list[float]], Any]] = {
+        "mean": lambda values: pytest.approx(sum(values) / len(values), rel=1e-12),
+        "min": min,
+        "max": max,
+        "last": lambda values: values[-1],
+        "count": len,
+    }
+    return [
+        (point, start, reduce[how]([value for value, _ in used]), max(quality for _, quality in used))
+        for (point, start), used in buckets.items()
+    ]
+
+
+# --- the catalogue
+
+
+def check_catalogue_keeps_and_replaces(rig: Rig) -> None:
+    assert rig.store.recall() == []
+    rig.store.remember([])
+    rig.store.remember([PointRecord(1, "b", None), PointRecord(0, "a|ü/😀", '{"unit":"°C"}')])
+    rig.store.remember([PointRecord(1, "b", "first"), PointRecord(2, "c'\"--", None), PointRecord(1, "b", "second")])
+    for _ in range(2):
+        assert rig.store.recall() == [
+            PointRecord(0, "a|ü/😀", '{"unit":"°C"}'),
+            PointRecord(1, "b", "second"),
+            PointRecord(2, "c'\"--", None),
+        ]
+        rig.reopen()
+
+
+def check_catalogue_of_thousands(rig: Rig) -> None:
+    records = [PointRecord(number, f"site|bus|{number}", None) for number in range(5000)]
+    rig.store.remember(records[::-1])
+    described = [PointRecord(number, f"site|bus|{number}", "{}") for number in range(0, 5000, 3)]
+    rig.store.remember(described)
+    assert rig.store.recall() == sorted(described + [r for r in records if r.id % 3], key=lambda record: record.id)
+
+
+# --- holding
+
+
+def double(readings: Readings) -> Readings:
+    return Readings(readings.point, readings.time, readings.value * 2, readings.quality)
+
+
+def check_held_values_are_no_readings_yet(rig: Rig) -> None:
+    assert hold(rig.store) == Appended(0, 0)
+    assert hold(rig.store, (5, T0, 1.0, GOOD), (5, T0 + 1, NAN, BAD), (6, T0, 2.0, GOOD)) == Appended(3, 0)
+    for _ in range(2):
+        assert rig.store.held() == {5: 2, 6: 1}
+        assert everything(rig.store, [5, 6]) == []
+        assert rows_of(rig.store.latest()) == []
+        rig.reopen()
+
+
+def check_holding_is_idempotent_and_refuses(rig: Rig) -> None:
+    hold(rig.store, (5, T0, 1.0, GOOD), (5, T0 + 10, 3.0, GOOD))
+    rig.reopen()
+    again = hold(rig.store, (5, T0, 9.0, BAD), (5, T0 + 5, 2.0, GOOD), (5, T0 + 5, 9.0, GOOD), (5, T0, INF, GOOD))
+    assert again == Appended(1, 2, ((3, REFUSED),))
+    released, _ = rig.store.release([5], lambda readings: readings)
+    assert released.value.tolist() == [1.0, 2.0, 3.0]
+
+
+def check_release_moves_and_converts(rig: Rig) -> None:
+    hold(rig.store, (5, T0 + 1, 2.0, GOOD), (5, T0, 1.0, UNCERTAIN), (6, T0, 3.0, GOOD), (7, T0, 4.0, GOOD))
+    released, appended = rig.store.release([5, 7, 8], double)
+    assert appended == Appended(3, 0)
+    assert rows_of(released.to_frame()) == [(5, T0, 2.0, UNCERTAIN), (5, T0 + 1, 4.0, GOOD), (7, T0, 8.0, GOOD)]
+    for _ in range(2):
+        assert rig.store.held() == {6: 1}
+        assert everything(rig.store, [5, 6, 7]) == rows_of(released.to_frame())
+        assert rows_of(rig.store.latest([5])) == [(5, T0 + 1, 4.0, GOOD)]
+        rig.reopen()
+
+
+def check_release_of_nothing(rig: Rig) -> None:
+    def refuse(readings: Readings) -> Readings:
+        raise AssertionError("nothing is held, so nothing is to be converted")
+
+    hold(rig.store, (5, T0, 1.0, GOOD))
+    for points in ([], [4]):
+        released, appended = rig.store.release(points, refuse)
+        assert len(released) == 0
+        assert appended == Appended(0, 0)
+    assert rig.store.held() == {5: 1}
+
+
+def check_release_counts_what_is_stored_already(rig: Rig) -> None:
+    append(rig.store, (5, T0, 1.0, GOOD))
+    hold(rig.store, (5, T0, 7.0, GOOD), (5, T0 + 1, 2.0, GOOD), (5, T0 + 2, 1e308, GOOD))
+    released, appended = rig.store.release([5], lambda r: Readings(r.point, r.time, r.value * [1, 1, INF], r.quality))
+    assert len(released) == 3
+    assert appended == Appended(1, 1, ((2, REFUSED),))
+    assert rig.store.held() == {}
+    assert everything(rig.store, [5]) == [(5, T0, 1.0, GOOD), (5, T0 + 1, 2.0, GOOD)]
+    assert append(rig.store, (5, T0 + 1, 2.0, GOOD)) == Appended(0, 1)
+
+
+def check_release_that_fails_changes_nothing(rig: Rig) -> None:
+    def fail(readings: Readings) -> Readings:
+        raise LookupError("no unit")
+
+    hold(rig.store, (5, T0, 1.0, GOOD))
+    with pytest.raises(LookupError):
+        rig.store.release([5], fail)
+    assert everything(rig.store, [5]) == []
+    assert rig.store.held() == {5: 1}
+    assert append(rig.store, (1, T0, 1.0, GOOD)) == Appended(1, 0)
+    _, appended = rig.store.release([5], double)
+    assert appended == Appended(1, 0)
+
+
+def _named(start: str, *starts: str) -> list[Callable[[Rig], None]]:
+    """The checks of this module whose names begin so, in order."""
+    names = tuple(f"check_{name}" for name in (start, *starts))
+    return [check for name, check in globals().items() if name.startswith(names)]
+
+
+CATALOGUE = _named("catalogue")
+HOLDING = _named("held", "holding", "release")
+TELEMETRY = [check for check in _named("") if check not in CATALOGUE + HOLDING]
