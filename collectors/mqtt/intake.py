@@ -1,0 +1,187 @@
+"""What waits between the sockets and the store: bounded, in order of arrival, cut into batches.
+
+Lives here: the queue of one source, when a batch is due, what gives way when more comes than can be made durable. Not
+here: the waiting itself and the delivery (delivery.py). Time is passed in, seconds of any clock that never goes back.
+
+QoS 1 never gives way: a connection that brings more of it than there is room for is told to stop reading, and its
+sender waits for our acknowledgement. QoS 0 has nobody who waits, so the oldest of it gives way and is counted: to stop
+reading would lose it as well, uncounted, and with it the keep-alive of the connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collectors.mqtt.wire import Cut
+from dcim.core.ports import Batch, Message, Oversized
+
+
+class Owner(Protocol):
+    """The connection that messages came on: the only one on which they can be acknowledged."""
+
+    def acknowledge(self, ids: Sequence[bytes]) -> None:
+        """Sends PUBACK for these, in one piece; nothing when the connection is gone."""
+        ...
+
+    def resume(self) -> None:
+        """There is room again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, and for how long."""
+
+    messages_max: int = 65_535
+    """Messages in memory, under way included."""
+    bytes_max: int = 67_108_864
+    """Bytes of the packets that they came in."""
+    batch_messages_max: int = 20_000
+    batch_s: float = 0.2
+    """No message waits longer than this for its batch to begin."""
+    quiet_s: float = 0.02
+    """A batch that somebody waits for (QoS 1) goes as soon as nothing has come for so long: a sender whose window is
+    full of unacknowledged messages sends no more until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A batch, and whom to thank for it."""
+
+    batch: Batch
+    receipts: Sequence[tuple[Owner, Sequence[bytes]]]
+
+
+@dataclass(slots=True)
+class _Entry:
+    owner: Owner | None
+    cut: Cut
+    came: float
+    received: int
+
+    def __len__(self) -> int:
+        return len(self.cut.messages) + len(self.cut.oversized)
+
+
+@dataclass(slots=True)
+class Intake:
+    """The queue of one source. One batch at most is under way; what comes meanwhile waits for the next."""
+
+    source: str
+    limits: Limits = field(default_factory=Limits)
+    wake: Callable[[], None] = lambda: None
+    """Called when `due` has changed to an earlier instant."""
+    messages: int = 0
+    """In memory: waiting and under way."""
+    size: int = 0
+    """Bytes in memory: waiting and under way."""
+    _waiting: deque[_Entry] = field(default_factory=deque)
+    _waiting_messages: int = 0
+    _owed: bool = False
+    _last: float = 0.0
+    _overflowed: int = 0
+    _under_way: tuple[int, int] = (0, 0)
+    _held: dict[Owner, None] = field(default_factory=dict)
+
+    def put(self, owner: Owner | None, cut: Cut, now: float, received: int) -> bool:
+        """Takes what came on a connection. received: microseconds UTC.
+
+        False when there is no room for more: the connection must read no further until its `resume`.
+        """
+        due_before = self.due()
+        entry = _Entry(owner, cut, now, received)
+        self._waiting.append(entry)
+        self._waiting_messages += len(entry)
+        self.messages += len(entry)
+        self.size += cut.size
+        self._last = now
+        self._owed = self._owed or bool(cut.ids)
+        if self.full:
+            self._make_room()
+        due = self.due()
+        if due is not None and (due_before is None or due < due_before):
+            self.wake()
+        if self.full and owner is not None and cut.ids:
+            self._held[owner] = None
+            return False
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether there is more than there is room for."""
+        return self.messages > self.limits.messages_max or self.size > self.limits.bytes_max
+
+    def due(self) -> float | None:
+        """When the next batch is to be taken: an instant, past or to come; None while nothing waits."""
+        if not self._waiting:
+            return None
+        first = self._waiting[0].came
+        if self._waiting_messages >= self.limits.batch_messages_max or self.full:
+            return first
+        due = first + self.limits.batch_s
+        return min(due, self._last + self.limits.quiet_s) if self._owed else due
+
+    def take(self) -> Handover:
+        """The next batch, oldest first; it is under way until `settle`. Only when something waits."""
+        messages: list[Message] = []
+        oversized: list[Oversized] = []
+        receipts: dict[Owner, list[bytes]] = {}
+        count = size = received = 0
+        while self._waiting and (not count or count + len(self._waiting[0]) <= self.limits.batch_messages_max):
+            entry = self._waiting.popleft()
+            messages += entry.cut.messages
+            oversized += entry.cut.oversized
+            if entry.cut.ids and entry.owner is not None:
+                receipts.setdefault(entry.owner, []).extend(entry.cut.ids)
+            count += len(entry)
+            size += entry.cut.size
+            received = entry.received
+        self._waiting_messages -= count
+        self._owed = any(entry.cut.ids for entry in self._waiting)
+        self._under_way = count, size
+        overflowed, self._overflowed = self._overflowed, 0
+        return Handover(Batch(self.source, messages, received, oversized, overflowed), list(receipts.items()))
+
+    def settle(self) -> None:
+        """The batch under way is durable: its room is free, and whoever was stopped for want of it may read again."""
+        count, size = self._under_way
+        self._under_way = 0, 0
+        self.messages -= count
+        self.size -= size
+        if self.messages <= self.limits.messages_max // 2 and self.size <= self.limits.bytes_max // 2:
+            held, self._held = self._held, {}
+            for owner in held:
+                owner.resume()
+
+    def _make_room(self) -> None:
+        """Lets the oldest QoS 0 messages go until there is room, or none of them is left."""
+        for entry in self._waiting:
+            if not self.full:
+                break
+            if len(entry.cut.messages) > len(entry.cut.ids) or entry.cut.oversized:
+                self._thin(entry)
+        self._waiting = deque(entry for entry in self._waiting if len(entry))
+
+    def _thin(self, entry: _Entry) -> None:
+        cut, kept = entry.cut, list[Message]()
+        for place, message in enumerate(cut.messages):
+            if not self.full:
+                kept += cut.messages[place:]
+                break
+            if message.qos:
+                kept.append(message)
+                continue
+            self._forget(cut, len(message.topic) + len(message.payload))
+            self.messages -= 1
+            self._waiting_messages -= 1
+            self._overflowed += 1
+        cut.messages = kept
+        if not len(entry):
+            self._forget(cut, cut.size)
+
+    def _forget(self, cut: Cut, size: int) -> None:
+        size = min(size, cut.size)
+        cut.size -= size
+        self.size -= size
