@@ -1,0 +1,138 @@
+// Acknowledging: who, at most once asked; what the service said to it, as a sentence. Lives here: the name, the request,
+// the notice. Not here: the buttons and keys that begin it.
+
+import { post } from "./api.js";
+import { el, text } from "./dom.js";
+import { age, stamp } from "./format.js";
+import { since } from "./clock.js";
+import { unacknowledged } from "./store.js";
+
+const KEY = "dcim.operator";
+const NAME_MAX = 80;
+
+/** The operator's name on this browser, or "". */
+export const operator = () => localStorage.getItem(KEY) ?? "";
+
+/** Asks for the operator's name. Resolves to it, or to "" where it was not given. */
+export function askOperator() {
+  return new Promise((resolve) => {
+    const field = el("input", {
+      id: "operator-name",
+      name: "name",
+      required: true,
+      maxlength: NAME_MAX,
+      autocomplete: "name",
+      value: operator(),
+    });
+    const dialog = el(
+      "dialog",
+      {
+        "aria-labelledby": "operator-title",
+        close: () => {
+          dialog.remove();
+          resolve(dialog.returnValue === "keep" ? operator() : "");
+        },
+      },
+      el(
+        "form",
+        {
+          method: "dialog",
+          submit: () => {
+            if (field.value.trim()) localStorage.setItem(KEY, field.value.trim());
+          },
+        },
+        el("h2", { id: "operator-title" }, "Who is at this screen?"),
+        el(
+          "label",
+          { for: "operator-name", class: "sub" },
+          "The name stands in the history of what you acknowledge. It is kept in this browser.",
+        ),
+        field,
+        el(
+          "div.row",
+          {},
+          el("button.main", { value: "keep" }, "Keep this name"),
+          el("button", { type: "button", click: () => dialog.close("") }, "Cancel"),
+        ),
+      ),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+    field.select();
+  });
+}
+
+/** A sentence at the foot of the screen, until it is put away or the next one comes. */
+export function notice(sentence) {
+  const place = document.getElementById("notice");
+  if (!sentence) {
+    place.hidden = true;
+    return;
+  }
+  const words = el("span");
+  place.replaceChildren(
+    words,
+    el("button", { type: "button", "aria-label": "Put this message away", click: () => notice("") }, "✕"),
+  );
+  place.hidden = false;
+  text(words, sentence);
+}
+
+/** Acknowledges alarms for this screen. Nothing is shown as acknowledged before the service has said so. */
+export class Acknowledging extends EventTarget {
+  #store;
+  #under_way = new Set();
+
+  constructor(store) {
+    super();
+    this.#store = store;
+  }
+
+  /** Whether an answer is awaited for this alarm. */
+  busy(id) {
+    return this.#under_way.has(id);
+  }
+
+  /** Asks for the name if need be, sends, and tells how it went. */
+  async acknowledge(seen, comment = "") {
+    if (!unacknowledged(seen) || this.busy(seen.id)) return;
+    const by = operator() || (await askOperator());
+    if (!by) return;
+    this.#mark(seen.id, true);
+    try {
+      const alarm = await post(`/alarms/${encodeURIComponent(seen.id)}/acknowledge`, {
+        by,
+        ...(comment && { comment }),
+        version: seen.version,
+      });
+      this.#store.takeAlarm(alarm);
+      notice(`Acknowledged by ${by}: ${alarm.title}.`);
+    } catch (problem) {
+      notice(this.#explain(seen, problem));
+    } finally {
+      this.#mark(seen.id, false);
+    }
+  }
+
+  #mark(id, busy) {
+    if (busy) this.#under_way.add(id);
+    else this.#under_way.delete(id);
+    this.dispatchEvent(new CustomEvent("change"));
+  }
+
+  #explain(seen, problem) {
+    const now = problem.body?.alarm;
+    if (problem.status === 409 && now) {
+      this.#store.takeAlarm(now);
+      if (now.acknowledged_by) {
+        return `${now.acknowledged_by} was faster: ${now.title} was acknowledged at ${stamp(now.acknowledged_at)}, ${age(since(now.acknowledged_at))} ago.`;
+      }
+      if (now.state === "normal") return `${now.title} is over: there is nothing left to acknowledge.`;
+      return `${now.title} has changed since you looked (it is ${now.priority_word} now). Look again, then acknowledge.`;
+    }
+    if (problem.status === 404) return `The service does not know this alarm any more: ${seen.title}.`;
+    if (problem.status === 0)
+      return `${problem.message} Whether the acknowledgement was recorded is not known; the list tells when the connection is back.`;
+    return `Not acknowledged. ${problem.message}`;
+  }
+}

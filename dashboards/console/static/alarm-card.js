@@ -1,0 +1,263 @@
+// One alarm, told as an argument: what speaks for it, what against, what was ruled out; why it matters; what to check
+// first; what has been done. The same card stands below the hall and beside the table.
+// Lives here: the card. Not here: lists of alarms.
+
+import { get } from "./api.js";
+import { attr, el, keyed, mark, setMark, text } from "./dom.js";
+import { stamp, time, utc, zone } from "./format.js";
+import { timeToLimit, words } from "./names.js";
+import { setButton } from "./alarm-list.js";
+import { stateWords, unacknowledged } from "./store.js";
+import { Trend } from "./trend.js";
+
+const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
+const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
+const COMMENT_MAX = 500;
+
+export class AlarmCard {
+  #store;
+  #acknowledging;
+  #idle;
+  #id = null;
+  #point = null;
+  #ticked = new Map();
+  #asked = null;
+  #failed = "";
+
+  /** idle: what is said while no alarm is chosen. */
+  constructor(store, acknowledging, idle) {
+    this.#idle = idle;
+    this.#store = store;
+    this.#acknowledging = acknowledging;
+    this.trend = new Trend();
+    this.mark = mark(4);
+    this.title = el("h2");
+    this.place = el("span");
+    this.onset = el("time.n");
+    this.rest = el("span");
+    this.summary = el("p");
+    this.limit = el("p.harm");
+    this.over = el("p", { role: "status" });
+    this.evidence = el("dl.ev");
+    this.why = el("div.sub");
+    this.actions = el("ol.steps");
+    this.checks = el("ol.check");
+    this.log = el("ul.log");
+    this.comment = el("input", {
+      "aria-label": "Comment on the acknowledgement",
+      placeholder: "comment, if any",
+      maxlength: COMMENT_MAX,
+    });
+    this.button = el("button.main", { type: "button", click: () => this.acknowledge() });
+    this.acts = el("div.row.acts", {}, this.button, this.comment);
+    const part = (name, ...nodes) => el("section", {}, name ? el("h3", {}, name) : null, ...nodes);
+    this.parts = {
+      evidence: part("Evidence", this.evidence, this.trend.root),
+      why: part("Why it matters", this.why),
+      checks: part("Check first", this.checks),
+      actions: part("Then", this.actions),
+      log: part("History", this.log),
+    };
+    this.body = el(
+      "div.drawer",
+      {},
+      el("div.head", {}, this.mark, this.title),
+      el("div.sub", {}, this.place, " · since ", this.onset, this.rest),
+      this.summary,
+      this.limit,
+      this.over,
+      this.parts.evidence,
+      this.parts.why,
+      this.parts.checks,
+      this.parts.actions,
+      this.acts,
+      this.parts.log,
+    );
+    this.blank = el("p.sub");
+    this.root = el("div.drawer", {}, this.blank, this.body);
+    this.body.hidden = true;
+  }
+
+  /** Shows an alarm by id, or none. One that does not stand any more is fetched. */
+  show(id) {
+    if (id === this.#id) return;
+    this.#id = id;
+    this.#point = null;
+    this.#failed = "";
+    this.comment.value = "";
+    this.update();
+  }
+
+  /** The alarm that is shown, if it stands. */
+  get alarm() {
+    return this.#store.alarms.get(this.#id) ?? null;
+  }
+
+  /** Acknowledges what is shown, with the comment. */
+  acknowledge() {
+    if (this.alarm) this.#acknowledging.acknowledge(this.alarm, this.comment.value.trim());
+  }
+
+  /** Keeps the trend fresh; once a second. */
+  beat() {
+    if (this.root.isConnected && !this.body.hidden) this.trend.beat();
+  }
+
+  /** Patches what is shown. */
+  update() {
+    const standing = this.alarm;
+    const alarm = standing ?? this.#store.over.get(this.#id);
+    this.body.hidden = !alarm;
+    this.blank.hidden = Boolean(alarm);
+    if (!alarm) {
+      const known = this.#store.alarmsKnown;
+      if (this.#id === null) text(this.blank, known ? this.#idle : "Asking for the alarms.");
+      else text(this.blank, this.#failed || "Asking for this alarm.");
+      if (this.#id !== null && known && !this.#failed) this.#fetch();
+      return;
+    }
+    const fresh = Boolean(standing) && unacknowledged(alarm);
+    setMark(this.mark, alarm.priority, fresh);
+    text(this.title, alarm.title);
+    text(this.place, alarm.where || alarm.asset_name || alarm.asset);
+    text(this.onset, `${stamp(alarm.since)} ${zone(Date.parse(alarm.since))}`);
+    attr(this.onset, "datetime", alarm.since);
+    attr(this.onset, "title", utc(alarm.since));
+    const confidence =
+      typeof alarm.confidence === "number" ? ` · confidence ${Math.min(0.99, alarm.confidence).toFixed(2)}` : "";
+    text(this.rest, `${confidence} · ${alarm.priority_word}, ${stateWords(alarm)}`);
+    optional(this.summary, alarm.summary === alarm.title ? "" : alarm.summary);
+    optional(
+      this.limit,
+      [
+        standing && alarm.state !== "returned" ? timeToLimit(alarm) : "",
+        alarm.cannot_tell && `? Cannot tell any more: ${alarm.cannot_tell}`,
+        alarm.masked && `Explains ${alarm.masked} more, masked`,
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    );
+    optional(
+      this.over,
+      standing
+        ? ""
+        : `This alarm is over${alarm.returned_at ? `: back to normal at ${stamp(alarm.returned_at)}` : ""}.`,
+    );
+    const focused = this.acts.contains(document.activeElement);
+    setButton(this.button, alarm, this.#acknowledging.busy(alarm.id));
+    this.acts.hidden = !fresh;
+    if (focused && this.acts.hidden)
+      this.root.closest("main, aside")?.querySelector("[aria-current] .what, [aria-selected=true]")?.focus();
+    this.#argue(alarm);
+    this.#reason(alarm);
+    this.parts.log.hidden = !alarm.history?.length;
+    keyed(
+      this.log,
+      alarm.history ?? [],
+      (h) => `${h.at} ${h.event} ${h.to}`,
+      (h) => el("li", {}, time(h.at), ` ${told(h)}`),
+    );
+  }
+
+  #argue(alarm) {
+    const evidence = alarm.evidence ?? [];
+    this.parts.evidence.hidden = !evidence.length;
+    const points = evidence.filter((e) => e.point != null).map((e) => e.point);
+    if (!points.includes(this.#point)) this.#point = points[0] ?? null;
+    keyed(
+      this.evidence,
+      evidence.map((e, i) => ({ ...e, i })),
+      (e) => `${e.i} ${e.point != null}`,
+      (e) =>
+        el(
+          "div",
+          {},
+          el("dt", {}, el("span", { "aria-hidden": "true" }), el("span.unseen")),
+          el("dd", {}, e.point == null ? el("span") : el("button.plain", { type: "button", title: "Show its trend" })),
+          el("dd.n"),
+        ),
+      (node, e) => {
+        const [sign, what, shows] = node.children;
+        text(sign.firstChild, SIGN[e.bearing] ?? "?");
+        text(sign.children[1], SPOKEN[e.bearing] ?? e.bearing);
+        text(what.firstChild, e.what);
+        text(shows, e.shows);
+        if (e.point == null) return;
+        attr(what.firstChild, "aria-pressed", String(e.point === this.#point));
+        what.firstChild.onclick = () => {
+          this.#point = e.point;
+          this.update();
+        };
+      },
+    );
+    this.trend.show(this.#point, alarm.since, alarm.priority);
+  }
+
+  #reason(alarm) {
+    const { cause, consequence, action = [], respond_within_min: minutes } = alarm.rationale ?? {};
+    const why = [cause, consequence, minutes && `Respond within ${minutes} min.`].filter(Boolean);
+    this.parts.why.hidden = !why.length;
+    keyed(
+      this.why,
+      why,
+      (line) => line,
+      (line) => el("p", {}, line),
+    );
+    const checks = alarm.check_first ?? [];
+    this.parts.checks.hidden = !checks.length;
+    keyed(
+      this.checks,
+      checks.map((line) => ({ id: alarm.id, line })),
+      ({ id, line }) => `${id} ${line}`,
+      ({ id, line }) => this.#check(id, line),
+    );
+    const then = action.filter((line) => !checks.includes(line));
+    this.parts.actions.hidden = !then.length;
+    keyed(
+      this.actions,
+      then,
+      (line) => line,
+      (line) => el("li", {}, line),
+    );
+  }
+
+  // A tick is a note to oneself: it is kept while this page is open and told to nobody.
+  #check(id, line) {
+    const ticked = this.#ticked.get(id) ?? this.#ticked.set(id, new Set()).get(id);
+    const box = el("input", { type: "checkbox", change: () => (box.checked ? ticked.add(line) : ticked.delete(line)) });
+    box.checked = ticked.has(line);
+    return el("li", {}, el("label", { title: "A note for this screen alone" }, box, el("span", {}, line)));
+  }
+
+  async #fetch() {
+    const id = this.#id;
+    if (this.#asked === id) return;
+    this.#asked = id;
+    try {
+      this.#store.takeAlarm(await get(`/alarms/${encodeURIComponent(id)}`));
+    } catch (problem) {
+      if (id !== this.#id) return;
+      this.#failed =
+        problem.status === 404
+          ? `There is no alarm ${id}. It may be of another installation, or the link was cut. What stands now is in the list.`
+          : `This alarm could not be fetched. ${problem.message}`;
+      this.update();
+    } finally {
+      this.#asked = null;
+    }
+  }
+}
+
+function optional(node, sentence) {
+  text(node, sentence || "");
+  node.hidden = !sentence;
+}
+
+// One line of history: what happened, who, and what they said.
+function told({ event, to, by, comment, priority }) {
+  const what =
+    to && to !== event ? `${words(event).toLowerCase()}: ${words(to).toLowerCase()}` : words(event).toLowerCase();
+  return [what, by && `by ${by}`, priority && `priority ${priority}`, comment && `“${comment}”`]
+    .filter(Boolean)
+    .join(", ");
+}

@@ -1,0 +1,171 @@
+// Data quality: what became of everything that each source sent, and how much of what is expected is fresh.
+// Lives here: the page. Not here: how it is counted (the service's ledger).
+
+import { get } from "./api.js";
+import { attr, el, keyed, text } from "./dom.js";
+import { many, number, share, time, age } from "./format.js";
+import { words } from "./names.js";
+import { since } from "./clock.js";
+
+const REFRESH_MS = 5_000;
+const STALE_SHOWN = 40;
+
+/** The sum of a count that may come by kind. */
+export const total = (counts) =>
+  typeof counts === "number" ? counts : Object.values(counts ?? {}).reduce((sum, n) => sum + n, 0);
+
+export class Quality {
+  #store;
+  #isStale;
+  #asked = -Infinity;
+
+  constructor(store, isStale) {
+    this.#store = store;
+    this.#isStale = isStale;
+    this.coverage = el("span.sub");
+    this.word = el("p.sub", { role: "status" }, "Asking for the ledger.");
+    this.sources = el("div.ledger");
+    this.stale = el("p.sub");
+    this.nodes = [
+      el("div.row.spread", {}, el("h1", {}, "Data quality"), this.coverage),
+      this.word,
+      this.sources,
+      el("section.card", {}, el("h2", {}, "Stale racks"), this.stale),
+    ];
+  }
+
+  /** Shows coverage and stale racks as they are now. */
+  update() {
+    const { coverage, racks } = this.#store;
+    text(
+      this.coverage,
+      coverage
+        ? `${number(coverage.fresh, 0)} of ${many(coverage.expected, "point")} fresh (${share(coverage.fresh, coverage.expected)})${coverage.oldest_s == null ? "" : `, oldest ${age(coverage.oldest_s)}`}`
+        : "",
+    );
+    const stale = [...racks.values()].filter((rack) => this.#isStale(rack)).map((rack) => rack.name);
+    const more = stale.length - STALE_SHOWN;
+    text(
+      this.stale,
+      stale.length
+        ? `${stale.slice(0, STALE_SHOWN).join(", ")}${more > 0 ? ` and ${many(more, "more rack")}` : ""}.`
+        : racks.size
+          ? "None: every rack is heard in time."
+          : "No rack is known yet.",
+    );
+  }
+
+  /** Asks again every few seconds while the page is shown. */
+  async beat() {
+    if (performance.now() - this.#asked < REFRESH_MS) return;
+    this.#asked = performance.now();
+    this.update();
+    try {
+      const { items } = await get("/ledger");
+      text(this.word, items.length ? "" : "No source is configured.");
+      keyed(
+        this.sources,
+        items,
+        (s) => s.source,
+        (s) => card(s),
+        patch,
+      );
+    } catch (problem) {
+      text(this.word, `${this.sources.childElementCount ? "The figures below are old. " : ""}${problem.message}`);
+    }
+    this.word.hidden = !this.word.textContent;
+    attr(this.sources, "class", this.word.textContent && this.sources.childElementCount ? "ledger stale" : "ledger");
+  }
+
+  /** Asks at once when it is next shown. */
+  rest() {
+    this.#asked = -Infinity;
+  }
+}
+
+/** A sentence about sources, for a hall that nothing has reached yet. */
+export function sourcesSentence(items) {
+  if (!items.length) return "No source is configured.";
+  return `Sources: ${items.map((s) => `${s.source} (${link(s)})`).join(", ")}.`;
+}
+
+function link(source) {
+  const word = source.connected == null ? "" : source.connected ? "connected" : "not connected";
+  const last = source.last_received ? `last heard ${age(since(source.last_received))} ago` : "nothing received yet";
+  return [word, last].filter(Boolean).join(", ");
+}
+
+function card(source) {
+  const node = el(
+    "section.card.drawer",
+    {},
+    el(
+      "div.row.spread",
+      {},
+      el("h2", {}, source.source, el("span.mut", {}, source.codec ? ` · ${source.codec}` : "")),
+      el("span.sub"),
+    ),
+    el("div.sum"),
+    el("div.sub"),
+    el("div.counts"),
+  );
+  return node;
+}
+
+function patch(node, source) {
+  const [head, sum, verdict, counts] = node.children;
+  text(head.children[1], `${link(source)} · counted since `);
+  head.children[1].append(time(source.since));
+  const terms = [
+    ["received", total(source.received), ""],
+    ...(source.carried ? [["carried over", source.carried, "+"]] : []),
+    ["stored", total(source.stored), "="],
+    ["duplicate", total(source.duplicate), "+"],
+    ["rejected", total(source.rejected), "+"],
+    ["pending", total(source.pending), "+"],
+  ];
+  keyed(
+    sum,
+    terms,
+    ([name]) => name,
+    ([name, , sign]) => el("span", {}, sign ? `${sign} ` : "", el("b"), ` ${name}`),
+    (term, [, count]) => text(term.querySelector("b"), number(count, 0)),
+  );
+  const balance = source.balance ?? 0;
+  const balanced = source.balanced ?? balance === 0;
+  text(
+    verdict,
+    balanced
+      ? `Balanced, from ${many(source.messages ?? 0, "message")}.`
+      : `≠ Off by ${number(balance, 0)}: items are unaccounted for. This is a defect of the service; please report it.`,
+  );
+  keyed(
+    counts,
+    [
+      ["Received", typeof source.received === "object" ? source.received : null],
+      ["Rejected, by reason", source.rejected],
+      ["Kept with a remark", source.remarks],
+      ["Connection faults", source.faults],
+    ].filter(([, of]) => of),
+    ([name]) => name,
+    ([name]) => el("div", {}, el("h3", {}, name), el("dl.facts")),
+    (part, [, of]) => {
+      const rows = Object.entries(of).filter(([, n]) => n);
+      keyed(
+        part.children[1],
+        rows.length
+          ? rows.flatMap(([code, n]) => [
+              ["dt", code, words(code)],
+              ["dd", `${code} count`, number(n, 0)],
+            ])
+          : [
+              ["dt", "none", "none"],
+              ["dd", "none count", ""],
+            ],
+        (row) => row[1],
+        ([tag, code]) => el(tag, tag === "dt" ? { title: code } : {}),
+        (cell, row) => text(cell, row[2]),
+      );
+    },
+  );
+}

@@ -1,0 +1,149 @@
+// What this screen knows: the hall as last heard and the alarms that stand. Lives here: how a snapshot or an event
+// changes it, and the order of urgency. Not here: how it arrives (link.js) and how it looks.
+//
+// Events: "hall" (layout or everything), "values" (detail: Set of changed keys), "alarms" (detail: Set of asset keys).
+
+const OVER_KEPT = 200;
+const STATES = { unacknowledged: "unacknowledged", acknowledged: "acknowledged", returned: "returned, unacknowledged" };
+
+/** The key of an asset: ids are unique within a site only. */
+export const keyOf = (site, id) => `${site}/${id}`;
+
+/** Whether somebody still has to acknowledge this alarm, back to normal or not. */
+export const unacknowledged = (alarm) =>
+  alarm.state === "unacknowledged" || (alarm.state === "returned" && !alarm.acknowledged_at);
+
+/** The state of an alarm in words. */
+export const stateWords = (alarm) =>
+  alarm.state === "returned" && alarm.acknowledged_at ? "returned" : (STATES[alarm.state] ?? alarm.state);
+
+/** One order everywhere: priority, then standing before returned, then unacknowledged first, then the newest. */
+export function byUrgency(a, b) {
+  return (
+    a.priority - b.priority ||
+    (a.state === "returned") - (b.state === "returned") ||
+    unacknowledged(b) - unacknowledged(a) ||
+    Date.parse(b.since) - Date.parse(a.since) ||
+    (a.id < b.id ? -1 : 1)
+  );
+}
+
+export class Store extends EventTarget {
+  /** ms of the service's clock that the hall was last heard at; null: never. */
+  at = null;
+  staleAfter = null;
+  quantities = [];
+  halls = [];
+  racks = new Map();
+  cdus = new Map();
+  coverage = null;
+  alarms = new Map();
+  /** Standing alarms, most urgent first. */
+  standing = [];
+  /** Most urgent alarm by asset key. */
+  worst = new Map();
+  masked = 0;
+  /** Alarms that are over, as they were last, so that an open one can still be read. */
+  over = new Map();
+  /** False until the first list of alarms has come: not knowing is not "none". */
+  alarmsKnown = false;
+
+  #say(kind, detail) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
+
+  /** The whole hall. */
+  takeHall(snapshot) {
+    this.at = Date.parse(snapshot.at);
+    this.staleAfter = snapshot.stale_after_s ?? null;
+    this.quantities = snapshot.quantities;
+    this.halls = snapshot.halls;
+    this.racks = new Map(Object.entries(snapshot.racks).map(([key, rack]) => [key, heard(rack, this.at)]));
+    this.cdus = new Map(Object.entries(snapshot.cdus ?? {}).map(([key, cdu]) => [key, heard(cdu, this.at)]));
+    this.coverage = snapshot.coverage ?? null;
+    this.#say("hall");
+  }
+
+  /** What changed in it. Returns false where it speaks of an asset that is not known: the layout has changed. */
+  patchHall(event) {
+    this.at = Math.max(this.at ?? 0, Date.parse(event.at));
+    const changed = new Set();
+    let known = true;
+    for (const [fresh, into] of [
+      [event.racks, this.racks],
+      [event.cdus, this.cdus],
+    ]) {
+      for (const [key, news] of Object.entries(fresh ?? {})) {
+        const asset = into.get(key);
+        if (!asset) {
+          known = false;
+          continue;
+        }
+        Object.assign(asset.values, news.values);
+        if ("age_s" in news) asset.age_s = news.age_s;
+        if ("stale" in news) asset.stale = news.stale;
+        heard(asset, Date.parse(event.at));
+        changed.add(key);
+      }
+    }
+    if (event.coverage) this.coverage = event.coverage;
+    this.#say("values", changed);
+    return known;
+  }
+
+  /** The whole list of standing alarms. */
+  takeAlarms({ items, masked = 0 }) {
+    const ids = new Set(items.map((alarm) => alarm.id));
+    for (const alarm of this.alarms.values()) if (!ids.has(alarm.id)) this.#end(alarm);
+    this.alarms = new Map(items.filter((alarm) => alarm.state !== "normal").map((alarm) => [alarm.id, alarm]));
+    this.masked = masked;
+    this.alarmsKnown = true;
+    this.#rank();
+  }
+
+  /** One alarm after a transition; in state "normal" it is over. What is older than what we have is left out. */
+  takeAlarm(alarm) {
+    const had = this.alarms.get(alarm.id) ?? this.over.get(alarm.id);
+    if (had && had.version > alarm.version) return;
+    if (alarm.state === "normal") {
+      this.alarms.delete(alarm.id);
+      this.#end(alarm);
+    } else {
+      this.over.delete(alarm.id);
+      this.alarms.set(alarm.id, alarm);
+    }
+    this.#rank();
+  }
+
+  #end(alarm) {
+    this.over.delete(alarm.id);
+    this.over.set(alarm.id, alarm);
+    if (this.over.size > OVER_KEPT) this.over.delete(this.over.keys().next().value);
+  }
+
+  #rank() {
+    this.standing = [...this.alarms.values()].sort(byUrgency);
+    const before = this.worst;
+    this.worst = new Map();
+    for (const alarm of this.standing) {
+      const key = keyOf(alarm.site, alarm.asset);
+      if (!this.worst.has(key)) this.worst.set(key, alarm);
+    }
+    const touched = new Set();
+    for (const key of new Set([...before.keys(), ...this.worst.keys()])) {
+      if (before.get(key) !== this.worst.get(key)) touched.add(key);
+    }
+    this.#say("alarms", touched);
+  }
+
+  /** Everything that stands at an asset, most urgent first. */
+  alarmsAt(key) {
+    return this.worst.has(key) ? this.standing.filter((alarm) => keyOf(alarm.site, alarm.asset) === key) : [];
+  }
+}
+
+// Remembers when an asset was heard, so that its age goes on while nobody says anything.
+function heard(asset, at) {
+  asset.heard = asset.age_s == null ? null : at - asset.age_s * 1000;
+  return asset;
+}

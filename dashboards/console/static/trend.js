@@ -1,0 +1,185 @@
+// The trend of one point: half an hour as a line, with its unit, its y values, its range, and since when an alarm
+// stands. Lives here: fetching and drawing. Not here: which point speaks for what (alarm-card.js).
+
+import { get } from "./api.js";
+import * as clock from "./clock.js";
+import { attr, el, svg, text } from "./dom.js";
+import { number, timeOfDay, utc } from "./format.js";
+
+const MINUTES = 30;
+const EVERY_S = 10;
+const REFRESH_MS = 10_000;
+const HEIGHT = 100;
+const WIDTH = 400;
+
+/** A figure that shows one point; `show(point, since, priority)` sets which, `beat()` keeps it fresh. */
+export class Trend {
+  #point = null;
+  #since = null;
+  #asked = 0;
+  #series = null;
+  #range = null;
+
+  constructor() {
+    this.name = el("span");
+    this.last = el("b.n");
+    this.top = el("span.n");
+    this.bottom = el("span.n");
+    this.from = el("time.n");
+    this.to = el("span.n", {}, "now");
+    this.hit = svg("rect", { class: "hit", y: 0, height: HEIGHT });
+    this.onset = svg("path", { class: "onset" });
+    this.lines = svg("g");
+    this.cursor = svg("path", { class: "cursor" });
+    this.picture = svg(
+      "svg",
+      { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
+      this.hit,
+      this.onset,
+      this.lines,
+      this.cursor,
+    );
+    this.word = el("p.sub", { hidden: true });
+    this.plot = [el("div.ys", {}, this.top, this.bottom), this.picture, el("div.xs", {}, this.from, this.to)];
+    this.node = el("figure.trend", { hidden: true }, el("figcaption", {}, this.name, this.last), ...this.plot);
+    this.root = el("div", {}, this.node, this.word);
+    this.picture.addEventListener("pointermove", (event) => this.#read(event));
+    this.picture.addEventListener("pointerleave", () => this.#tell());
+  }
+
+  /** Shows another point, or none. since: ISO time from which the background is marked. */
+  show(point, since, priority) {
+    attr(this.node, "data-p", priority);
+    this.#since = since;
+    if (point === this.#point) return;
+    this.#point = point;
+    this.#series = null;
+    this.node.hidden = true;
+    this.word.hidden = true;
+    if (point !== null) this.#fetch();
+  }
+
+  /** Asks again when the picture is older than ten seconds. */
+  beat() {
+    if (this.#point !== null && performance.now() - this.#asked > REFRESH_MS) this.#fetch();
+  }
+
+  async #fetch() {
+    const point = this.#point;
+    this.#asked = performance.now();
+    const end = clock.now();
+    const start = end - MINUTES * 60_000;
+    const query = new URLSearchParams({
+      point,
+      start: new Date(start).toISOString(),
+      end: new Date(end).toISOString(),
+      every: `${EVERY_S}s`,
+      how: "mean",
+    });
+    try {
+      const answer = await get(`/readings?${query}`);
+      if (point !== this.#point) return;
+      this.#series = answer.series[0] ?? null;
+      this.#range = [start, end];
+      this.#draw();
+    } catch (problem) {
+      if (point !== this.#point) return;
+      this.node.hidden = true;
+      this.#say(`The trend could not be fetched. ${problem.message}`);
+    }
+  }
+
+  #say(sentence) {
+    text(this.word, sentence);
+    this.word.hidden = false;
+  }
+
+  #draw() {
+    const values = (this.#series?.values ?? []).filter((v) => typeof v === "number");
+    this.node.hidden = values.length < 2;
+    if (values.length < 2) {
+      this.#say(`No readings of this point in the last ${MINUTES} min.`);
+      return;
+    }
+    this.word.hidden = true;
+    let low = Math.min(...values);
+    let high = Math.max(...values);
+    // A flat line stands in the middle; a scale of nothing but noise would look like news.
+    const least = Math.max(Math.abs(high) * 0.02, 0.1);
+    if (high - low < least) [low, high] = [(low + high - least) / 2, (low + high + least) / 2];
+    const [start, end] = this.#range;
+    const x = (ms) => (WIDTH * (ms - start)) / (end - start);
+    const y = (v) => HEIGHT - 4 - ((HEIGHT - 8) * (v - low)) / (high - low);
+    this.lines.replaceChildren(...strokes(this.#series, x, y));
+    const onset = this.#since ? Math.min(WIDTH, Math.max(0, x(Date.parse(this.#since)))) : WIDTH;
+    attr(this.hit, "x", onset);
+    attr(this.hit, "width", WIDTH - onset);
+    attr(this.onset, "d", onset > 0 && onset < WIDTH ? `M${onset} 0V${HEIGHT}` : "");
+    text(this.top, number(high, digits(low, high)));
+    text(this.bottom, number(low, digits(low, high)));
+    text(this.from, `${timeOfDay(start, false)} · last ${MINUTES} min`);
+    attr(this.from, "datetime", new Date(start).toISOString());
+    attr(this.from, "title", utc(start));
+    const { name, unit } = this.#series;
+    attr(
+      this.picture,
+      "aria-label",
+      `${name}, last ${MINUTES} min: from ${number(values[0])} to ${number(values.at(-1))} ${unit}, between ${number(Math.min(...values))} and ${number(Math.max(...values))}`,
+    );
+    this.#tell();
+  }
+
+  #tell() {
+    attr(this.cursor, "d", "");
+    if (!this.#series) return;
+    const { name, unit, values } = this.#series;
+    text(this.name, unit ? `${name}, ${unit}` : name);
+    const last = values.findLast((v) => typeof v === "number");
+    text(this.last, `${number(last)} ${unit}`);
+  }
+
+  // The value under the pointer, in place of the last one.
+  #read(event) {
+    if (!this.#series) return;
+    const box = this.picture.getBoundingClientRect();
+    const [start, end] = this.#range;
+    const at = start + ((end - start) * (event.clientX - box.left)) / box.width;
+    const times = this.#series.times.map(Date.parse);
+    let nearest = 0;
+    for (let i = 1; i < times.length; i += 1) if (Math.abs(times[i] - at) < Math.abs(times[nearest] - at)) nearest = i;
+    text(this.last, `${timeOfDay(times[nearest])}  ${number(this.#series.values[nearest])} ${this.#series.unit}`);
+    const place = (WIDTH * (times[nearest] - start)) / (end - start);
+    attr(this.cursor, "d", `M${place} 0V${HEIGHT}`);
+  }
+}
+
+// As many digits as tell the ends of the scale apart.
+function digits(low, high) {
+  return Math.max(0, Math.min(3, Math.ceil(1 - Math.log10(high - low))));
+}
+
+// The line, broken where readings are missing and dashed where they are doubtful: a gap is never bridged.
+function strokes({ times, values, qualities }, x, y) {
+  const drawn = [];
+  let run = [];
+  let doubt = false;
+  const close = () => {
+    if (run.length === 1) run.push(run[0].replace(/^\S+/, (first) => String(Number(first) + 1)));
+    if (run.length) drawn.push(svg("path", { class: doubt && "doubt", d: `M${run.join(" L")}` }));
+    run = [];
+  };
+  times.forEach((time, i) => {
+    if (typeof values[i] !== "number") return close();
+    const doubtful = (qualities?.[i] ?? 0) !== 0;
+    const here = `${x(Date.parse(time)).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+    if (run.length && doubtful !== doubt) {
+      const joint = run.at(-1);
+      close();
+      run.push(joint);
+    }
+    doubt = doubtful;
+    run.push(here);
+  });
+  close();
+  return drawn;
+}

@@ -1,0 +1,576 @@
+"""A service that stands in for the real one: the API as the console uses it, over a made-up hall that a test moves.
+
+Lives here: the hall's state, the routes, a server in a thread. Not here: what the console must make of it (test_*.py).
+By hand: `python -m tests.browser.stand_in --racks 1000` and a browser; a leak begins after twenty seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+
+from dashboards.console import PAGES, POLICY
+
+Json = dict[str, Any]
+
+QUANTITIES = [
+    {"key": "power_kw", "name": "Power", "unit": "kW", "low": 0, "high": 120},
+    {"key": "power_pct", "name": "Power, % of rating", "unit": "%", "low": 20, "high": 100},
+    {"key": "supply_c", "name": "Supply temperature", "unit": "°C", "low": 30, "high": 40},
+    {"key": "return_c", "name": "Return temperature", "unit": "°C", "low": 35, "high": 55},
+    {"key": "flow_lpm", "name": "Flow", "unit": "L/min", "low": 60, "high": 180},
+    {"key": "dp_kpa", "name": "Differential pressure", "unit": "kPa", "low": 60, "high": 140},
+    {"key": "gpu_c", "name": "Hottest GPU", "unit": "°C", "low": 40, "high": 85},
+]
+EMPTY = {"site": "demo", "hall": "Hall 1", "rows": []}
+
+
+def iso(at: datetime) -> str:
+    """The way that the API writes a time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def wave(i: int, turn: int = 0) -> float:
+    """A number between 0 and 1 that differs from rack to rack and from turn to turn, the same in every run."""
+    return (math.sin(i * 12.9898 + turn * 0.7) * 43758.5453) % 1.0
+
+
+def rack_values(i: int, turn: int = 0) -> Json:
+    """What rack number i shows: a load between 30 and 92 % and what follows from it."""
+    share = 0.30 + 0.62 * wave(i) + 0.01 * wave(i, turn)
+    power = 120 * share
+    supply = 34.6 + 0.8 * wave(i + 31, turn)
+    flow = max(60.0, 1.49 * power)
+    return {
+        "power_kw": round(power, 1),
+        "power_pct": round(100 * share, 1),
+        "supply_c": round(supply, 1),
+        "return_c": round(supply + power / flow * 14.9, 1),
+        "flow_lpm": round(flow, 1),
+        "dp_kpa": round(84 + 30 * wave(i + 7, turn), 1),
+        "gpu_c": round(52 + 28 * share),
+        "valve_pct": round(30 + 50 * share),
+        "leak": 0,
+    }
+
+
+class StandIn:
+    """The made-up hall. Every method may be called from the test's own thread while the server runs."""
+
+    def __init__(self, racks: int = 8, rows: int = 2, *, site: str = "demo", pulse_s: float = 0.25) -> None:
+        self.pulse_s = pulse_s
+        self.stale_after_s = 250.0
+        self.silent = False  # the stream stays open and says nothing
+        self.refusing = False  # every answer is 503
+        self.requests: list[str] = []
+        self.posted: list[Json] = []
+        self.turn = 0
+        self.alarms: dict[str, Json] = {}
+        self.over: dict[str, Json] = {}
+        self.masked = 0
+        self.racks: dict[str, Json] = {}
+        self.cdus: dict[str, Json] = {}
+        self.halls: list[Json] = []
+        self.rejects: dict[str, int] = {"malformed_payload": 3, "time_ahead": 1}
+        self._queues: dict[asyncio.Queue[tuple[str, str] | None], asyncio.AbstractEventLoop] = {}
+        self._lock = threading.Lock()
+        if racks:
+            self.build(site, "Hall 1", racks, rows)
+
+    # -- the hall ----------------------------------------------------------------------------------------------------
+
+    def build(self, site: str, hall: str, racks: int, rows: int) -> None:
+        """Adds a hall of so many racks in so many rows, one CDU per row."""
+        per_row = math.ceil(racks / rows)
+        number = "".join(c for c in hall if c.isdigit()) or "1"
+        made: Json = {"site": site, "hall": hall, "rows": []}
+        for r in range(rows):
+            row = chr(ord("A") + r) if rows <= 26 else f"{r + 1:02d}"
+            cdu = f"H{number}-CDU-{r + 1}"
+            ids = [f"H{number}-{row}{i + 1:02d}" for i in range(min(per_row, racks - r * per_row))]
+            made["rows"].append({"row": row, "cdus": [cdu], "racks": ids})
+            for i, name in enumerate(ids):
+                self.add_rack(site, name, hall=hall, row=row, position=i + 1, cdus=[cdu])
+            self.add_cdu(site, cdu, hall=hall, row=row, serves=ids)
+        self.halls.append(made)
+
+    def add_rack(self, site: str, name: str, **more: Any) -> Json:
+        """Adds a rack; `more` overrides any field."""
+        i = len(self.racks)
+        rack = {
+            "site": site,
+            "id": name,
+            "name": name,
+            "hall": "",
+            "row": "",
+            "position": None,
+            "rated_power_kw": 120,
+            "cdus": [],
+            "feeds": [f"{name}-TAP-A", f"{name}-TAP-B"],
+            "gpus": 72,
+            "values": rack_values(i),
+            "age_s": 1.2,
+            "stale": False,
+        } | more
+        self.racks[f"{site}/{name}"] = rack
+        return rack
+
+    def add_cdu(self, site: str, name: str, **more: Any) -> Json:
+        """Adds a CDU; `more` overrides any field."""
+        values = {
+            "supply_c": 35.0,
+            "return_c": 44.8,
+            "flow_lpm": 963.0,
+            "primary_supply_c": 24.1,
+            "primary_flow_lpm": 1204.0,
+            "supply_kpa": 286.0,
+            "return_kpa": 178.0,
+            "dp_kpa": 108.0,
+            "pump_pct": [71, 0],
+            "valve_pct": 62,
+            "level_pct": 78.1,
+        }
+        cdu = {
+            "site": site,
+            "id": name,
+            "name": name,
+            "hall": "",
+            "row": "",
+            "values": values,
+            "serves": [],
+            "age_s": 0.8,
+            "stale": False,
+        } | more
+        self.cdus[f"{site}/{name}"] = cdu
+        return cdu
+
+    def place_unplaced(self, site: str, racks: dict[str, list[str]]) -> None:
+        """Adds a hall without a name: racks by the CDUs that serve them."""
+        for name, cdus in racks.items():
+            self.add_rack(site, name, cdus=cdus, rated_power_kw=None)
+        for cdu in sorted({cdu for cdus in racks.values() for cdu in cdus}):
+            self.add_cdu(site, cdu, serves=[name for name, cdus in racks.items() if cdu in cdus])
+        every = sorted({cdu for cdus in racks.values() for cdu in cdus})
+        self.halls.append({"site": site, "hall": "", "rows": [{"row": "", "cdus": every, "racks": list(racks)}]})
+
+    def hall(self) -> Json:
+        """The answer of GET /hall."""
+        racks = list(self.racks.values())
+        fresh = sum(not rack["stale"] for rack in racks)
+        return {
+            "at": iso(datetime.now(UTC)),
+            "stale_after_s": self.stale_after_s,
+            "quantities": QUANTITIES if self.racks else [],
+            "halls": self.halls,
+            "racks": self.racks,
+            "cdus": self.cdus,
+            "coverage": {"expected": 12 * len(racks), "fresh": 12 * fresh, "oldest_s": 1.2 if racks else None},
+            "power_kw": sum(rack["values"]["power_kw"] or 0 for rack in racks),
+            "rated_kw": sum(rack["rated_power_kw"] or 0 for rack in racks),
+        }
+
+    def change(self, key: str, *, tell: bool = True, **values: Any) -> None:
+        """Changes values of a rack or CDU and tells the stream."""
+        asset = self.racks.get(key) or self.cdus[key]
+        asset["values"] |= values
+        if tell:
+            self.tell_hall([key])
+
+    def set(self, key: str, **fields: Any) -> None:
+        """Changes other fields of a rack (`stale`, `age_s`) and tells the stream."""
+        self.racks[key] |= fields
+        self.tell_hall([key])
+
+    def tell_hall(self, keys: list[str]) -> None:
+        """Sends a hall event with these assets."""
+        news = {"at": iso(datetime.now(UTC)), "racks": {}, "cdus": {}}
+        for key in keys:
+            asset = self.racks.get(key) or self.cdus[key]
+            kind = "racks" if key in self.racks else "cdus"
+            news[kind][key] = {"values": asset["values"], "age_s": asset["age_s"], "stale": asset["stale"]}
+        self.publish("hall", news)
+
+    def breathe(self) -> None:
+        """A second of plant life: every rack moves a little."""
+        self.turn += 1
+        for i, rack in enumerate(self.racks.values()):
+            if not rack["stale"]:
+                rack["values"] |= rack_values(i, self.turn) | {"leak": rack["values"]["leak"]}
+        self.tell_hall([key for key, rack in self.racks.items() if not rack["stale"]])
+
+    # -- alarms ------------------------------------------------------------------------------------------------------
+
+    def leak(self, asset: str = "H1-A05", *, minutes: float = 3.0, **more: Any) -> Json:
+        """Raises a leak at a rack, critical and unacknowledged, and tells the stream."""
+        since = datetime.now(UTC) - timedelta(minutes=minutes)
+        return self.raise_alarm(
+            f"leak-{asset}",
+            **{
+                "rule": "leak-suspected",
+                "kind": "leak_suspected",
+                "title": f"Leak at rack {asset}",
+                "summary": "Coolant is leaving the loop: two independent signals agree.",
+                "asset": asset,
+                "where": f"Hall 1 · row {asset[3]} · position {int(asset[4:])}",
+                "priority": 1,
+                "priority_word": "critical",
+                "since": iso(since),
+                "confidence": 0.97,
+                "score": 14.0,
+                "time_to_limit_s": 2460,
+                "evidence": [
+                    {"what": "Inventory", "shows": "−0.9 L/min", "bearing": "for", "point": 12},
+                    {"what": "Supply − return", "shows": "0.8 L/min", "bearing": "for", "point": 13},
+                    {"what": "Tray sensor", "shows": "dry", "bearing": "against", "point": None},
+                    {"what": "Thermal expansion", "shows": "temperature steady", "bearing": "ruled_out", "point": None},
+                    {"what": "Make-up valve", "shows": "no reading", "bearing": "unknown", "point": None},
+                ],
+                "check_first": [
+                    f"Look at the manifold of {asset}: wet quick-connects, drip tray",
+                    f"Close the two branch valves of {asset}",
+                    "Watch the inventory: flat within 2 min after closing",
+                ],
+                "rationale": {
+                    "cause": "A fitting or hose of the branch has opened.",
+                    "consequence": "Coolant reaches live parts; below 10 % level the pumps trip and the row throttles.",
+                    "action": ["Isolate the branch", "Drain and dry before power is restored"],
+                    "respond_within_min": 10,
+                },
+                "masked": 11,
+                "history": [
+                    {"at": iso(since), "event": "raised", "from": "normal", "to": "unacknowledged", "priority": 2},
+                    {
+                        "at": iso(since + timedelta(seconds=45)),
+                        "event": "escalated",
+                        "from": "unacknowledged",
+                        "to": "unacknowledged",
+                        "priority": 1,
+                    },
+                ],
+                **more,
+            },
+        )
+
+    def raise_alarm(self, alarm_id: str, **fields: Any) -> Json:
+        """Raises or changes any alarm and tells the stream."""
+        blank: Json = {
+            "id": alarm_id,
+            "rule": "limit",
+            "kind": "limit",
+            "title": alarm_id,
+            "summary": "",
+            "site": "demo",
+            "asset": "H1-A01",
+            "asset_name": None,
+            "asset_kind": "Rack",
+            "qualifier": "",
+            "where": "Hall 1",
+            "priority": 3,
+            "priority_word": "medium",
+            "state": "unacknowledged",
+            "since": iso(datetime.now(UTC)),
+            "returned_at": None,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+            "comment": None,
+            "confidence": None,
+            "score": None,
+            "time_to_limit_s": None,
+            "cannot_tell": None,
+            "evidence": [],
+            "check_first": [],
+            "rationale": None,
+            "masked": 0,
+            "history": [],
+            "version": 0,
+        }
+        had = self.alarms.get(alarm_id, blank)
+        alarm = had | fields
+        alarm["asset_name"] = alarm["asset_name"] or alarm["asset"]
+        alarm["version"] = had["version"] + 1
+        self.alarms[alarm_id] = alarm
+        self.masked = sum(one["masked"] for one in self.alarms.values())
+        self.publish("alarm", alarm)
+        return alarm
+
+    def end(self, alarm_id: str) -> None:
+        """The alarm is over."""
+        alarm = self.alarms.pop(alarm_id)
+        self.over[alarm_id] = alarm | {"state": "normal", "version": alarm["version"] + 1}
+        self.publish("alarm", self.over[alarm_id])
+
+    def acknowledge(self, alarm_id: str, by: str, comment: str | None = None, *, tell: bool = True) -> Json:
+        """Somebody acknowledges, here or on another screen."""
+        now = iso(datetime.now(UTC))
+        line = {
+            "at": now,
+            "event": "acknowledged",
+            "from": "unacknowledged",
+            "to": "acknowledged",
+            "by": by,
+            "comment": comment,
+        }
+        alarm = self.alarms[alarm_id]
+        changed = alarm | {
+            "state": "acknowledged",
+            "acknowledged_at": now,
+            "acknowledged_by": by,
+            "comment": comment,
+            "history": [*alarm["history"], line],
+            "version": alarm["version"] + 1,
+        }
+        self.alarms[alarm_id] = changed
+        if tell:
+            self.publish("alarm", changed)
+        return changed
+
+    def standing(self) -> list[Json]:
+        """Alarms as the listing has them."""
+        return sorted(self.alarms.values(), key=lambda a: (a["priority"], a["since"]))
+
+    # -- the stream --------------------------------------------------------------------------------------------------
+
+    def publish(self, event: str, data: Json) -> None:
+        """Sends an event to every open stream."""
+        frame = (event, json.dumps(data))
+        with self._lock:
+            for queue, loop in self._queues.items():
+                loop.call_soon_threadsafe(queue.put_nowait, frame)
+
+    def cut(self) -> None:
+        """Ends every open stream, as a restart of the service does."""
+        with self._lock:
+            for queue, loop in self._queues.items():
+                loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """One client's events, with its pulses."""
+        queue: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        with self._lock:
+            self._queues[queue] = asyncio.get_running_loop()
+        try:
+            if not self.silent:
+                yield event("hello", {"at": iso(datetime.now(UTC))})
+                yield event("alarms", {"items": self.standing(), "masked": self.masked})
+            while True:
+                try:
+                    frame = await asyncio.wait_for(queue.get(), self.pulse_s)
+                except TimeoutError:
+                    if not self.silent:
+                        yield event("pulse", {"at": iso(datetime.now(UTC))})
+                    continue
+                if frame is None:
+                    return
+                if not self.silent:
+                    yield f"event: {frame[0]}\ndata: {frame[1]}\n\n"
+        finally:
+            with self._lock:
+                self._queues.pop(queue, None)
+
+
+def event(name: str, data: Json) -> str:
+    """One server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def problem(status: int, title: str, **more: Any) -> JSONResponse:
+    """An error after RFC 9457."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": "", "instance": ""} | more
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def application(hall: StandIn) -> FastAPI:
+    """The routes of the API that the console uses, and its pages."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def rim(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        hall.requests.append(request.url.path)
+        if hall.refusing and request.url.path.startswith("/api"):
+            return problem(503, "The store is not ready", detail="Try again shortly.")
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    @app.get("/api/v1/hall")
+    async def get_hall() -> JSONResponse:
+        return JSONResponse(deepcopy(hall.hall()))
+
+    @app.get("/api/v1/alarms")
+    async def get_alarms() -> Json:
+        return {"items": hall.standing(), "total": len(hall.alarms), "next_cursor": None}
+
+    @app.get("/api/v1/alarms/{alarm_id}")
+    async def get_alarm(alarm_id: str) -> Response:
+        alarm = hall.alarms.get(alarm_id) or hall.over.get(alarm_id)
+        return JSONResponse(alarm) if alarm else problem(404, "No such alarm")
+
+    @app.post("/api/v1/alarms/{alarm_id}/acknowledge")
+    async def acknowledge(alarm_id: str, request: Request) -> Response:
+        said = await request.json()
+        hall.posted.append({"id": alarm_id} | said)
+        alarm = hall.alarms.get(alarm_id)
+        if alarm is None:
+            return problem(404, "No such alarm")
+        if alarm["state"] == "acknowledged" or said.get("version", alarm["version"]) != alarm["version"]:
+            return problem(409, "The alarm has changed", alarm=alarm)
+        return JSONResponse(hall.acknowledge(alarm_id, said["by"], said.get("comment")))
+
+    @app.get("/api/v1/readings")
+    async def readings(point: int, start: datetime, end: datetime) -> Json:
+        times = [start + timedelta(seconds=10 * i) for i in range(int((end - start).total_seconds() // 10))]
+        onset = len(times) - 18
+        values: list[float | None] = [
+            round(48.2 + 0.2 * wave(i + point) - max(0, i - onset) * 0.17, 2) for i in range(len(times))
+        ]
+        values[60:66] = [None] * 6
+        one = {
+            "point": point,
+            "site": "demo",
+            "asset": "H1-CDU-1",
+            "quantity": "GenericPoint",
+            "name": "Coolant inventory" if point == 12 else "Supply − return",
+            "unit": "L" if point == 12 else "L/min",
+            "times": [iso(t) for t in times],
+            "values": values,
+            "qualities": [1 if 100 <= i < 106 else 0 for i in range(len(times))],
+        }
+        return {"start": iso(start), "end": iso(end), "every_s": 10, "series": [one]}
+
+    @app.get("/api/v1/assets/{asset_id}")
+    async def asset(asset_id: str, site: str) -> Response:
+        rack = hall.racks.get(f"{site}/{asset_id}") or hall.cdus.get(f"{site}/{asset_id}")
+        if rack is None:
+            return problem(404, "No such asset")
+        now = iso(datetime.now(UTC))
+        points = [
+            {
+                "id": i,
+                "quantity": key,
+                "name": key,
+                "unit": "",
+                "loop": None,
+                "side": None,
+                "phase": None,
+                "part": None,
+                "setpoint": False,
+                "value": value,
+                "time": now,
+                "quality": 0,
+                "state": None,
+            }
+            for i, (key, value) in enumerate(rack["values"].items())
+            if not isinstance(value, list)
+        ]
+        return JSONResponse({"site": site, "id": asset_id, "points": points})
+
+    @app.get("/api/v1/ledger")
+    async def ledger() -> Json:
+        now = datetime.now(UTC)
+        rejected = sum(hall.rejects.values())
+        bus = {
+            "source": "bms",
+            "codec": "dsx",
+            "since": iso(now - timedelta(hours=3)),
+            "messages": 4711,
+            "received": {"value": 4545, "metadata": 166},
+            "stored": {"value": 4500 - rejected, "metadata": 166},
+            "duplicate": {"value": 40},
+            "rejected": hall.rejects,
+            "pending": 5,
+            "remarks": {"value_implausible": 2},
+            "faults": {},
+            "balanced": True,
+            "balance": 0,
+            "last_received": iso(now - timedelta(seconds=1)),
+            "connected": True,
+        }
+        silent = {
+            "source": "gpus",
+            "codec": "gpu",
+            "since": iso(now - timedelta(hours=3)),
+            "messages": 0,
+            "received": {},
+            "stored": {},
+            "duplicate": {},
+            "rejected": {},
+            "pending": 0,
+            "remarks": {},
+            "faults": {"connection_refused": 7},
+            "balanced": True,
+            "balance": 0,
+            "last_received": None,
+            "connected": False,
+        }
+        return {"items": [bus, silent], "total": 2, "next_cursor": None}
+
+    @app.get("/api/v1/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(hall.stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @app.get("/")
+    async def index() -> FileResponse:
+        return FileResponse(PAGES / "index.html")
+
+    app.mount("/console", StaticFiles(directory=PAGES))
+    return app
+
+
+class Served:
+    """A stand-in behind a port of the loopback, in a thread of its own, for as long as the context lasts."""
+
+    def __init__(self, hall: StandIn, port: int = 0) -> None:
+        self.hall = hall
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(application(hall), log_level="warning", timeout_graceful_shutdown=2, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+
+    def __enter__(self) -> Served:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.should_exit = True
+        self.hall.cut()
+        self._thread.join(timeout=10)
+        self._socket.close()
+
+
+def main() -> None:
+    """Serves a stand-in by hand: values move every second, a leak begins after twenty seconds and grows."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--racks", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=4)
+    chosen = parser.parse_args()
+    hall = StandIn(chosen.racks, chosen.rows, pulse_s=1.0)
+    pause = threading.Event()
+    with Served(hall, chosen.port) as served:
+        print(served.url)
+        for second in range(10**9):
+            if pause.wait(1.0):
+                break
+            hall.breathe()
+            if second >= 20:
+                hall.leak(time_to_limit_s=max(60, 2460 - second))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""Alarms in the list, in the table and in the card: how one appears, is read, is acknowledged and goes."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Open
+from tests.browser.stand_in import StandIn
+
+ACKNOWLEDGE = re.compile("^Acknowledge ")
+
+
+def pump(hall: StandIn) -> None:
+    hall.raise_alarm(
+        "pump",
+        title="Pump 2 tripped, standby running",
+        asset="H1-CDU-2",
+        where="H1-CDU-2",
+        priority=2,
+        priority_word="high",
+    )
+
+
+def test_a_leak_appears_without_reload_first_and_blinking(console: Open) -> None:
+    hall = StandIn()
+    pump(hall)
+    seen = console(hall)
+    page = seen.page
+    expect(page.locator(".side .alarm")).to_have_count(1)
+    page.evaluate("window.same = true")
+    hall.leak("H1-A03")
+    first = page.locator(".side .alarm").first
+    expect(first).to_contain_text("Leak at rack H1-A03")
+    expect(first).to_contain_text("Hall 1 · row A · position 3")
+    expect(first).to_contain_text("Inventory −0.9 L/min · supply − return 0.8 L/min · tray sensor dry")
+    expect(first).to_contain_text("Low-level trip in about 41 min")
+    expect(first).to_contain_text("explains 11 more alarms, masked")
+    expect(first.locator("time-since")).to_have_text("3 min")
+    assert page.evaluate("window.same")
+    mark = first.locator(".pri")
+    expect(mark).to_have_text("1")
+    beat = mark.evaluate("n => { const s = getComputedStyle(n); return [s.animationName, s.animationDuration] }")
+    assert beat == ["blink", "1s"]
+    expect(seen.tile("demo/H1-A03")).to_have_attribute("data-p", "1")
+    expect(seen.tile("demo/H1-A03").locator(".pri")).to_have_text("1")
+    expect(seen.tile("demo/H1-CDU-2").locator(".pri")).to_have_text("2")
+    assert page.title() == "(1) 2 alarms · Hall 1"
+    expect(page.locator("#tally-words")).to_have_text(
+        "Standing alarms: 1 critical, 1 unacknowledged; 1 high, 1 unacknowledged"
+    )
+    expect(page.locator("#nav")).to_contain_text("Alarms2")
+
+
+def test_all_marks_blink_together(console: Open) -> None:
+    hall = StandIn()
+    pump(hall)
+    seen = console(hall)
+    expect(seen.page.locator(".side .alarm")).to_have_count(1)
+    hall.leak("H1-A03")
+    expect(seen.page.locator(".side .alarm")).to_have_count(2)
+    begun = seen.page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() =>"
+        " done([...document.querySelectorAll('.unack')].flatMap(n => n.getAnimations()).map(a => a.startTime)))))"
+    )
+    assert len(begun) >= 6
+    assert set(begun) == {0}
+
+
+def test_acknowledged_by_the_button(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall)
+    page = seen.page
+    page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Who is at this screen?")
+    dialog.get_by_role("textbox").fill("night shift")
+    dialog.get_by_role("button", name="Keep this name").click()
+    alarm = page.locator(".side .alarm").first
+    expect(alarm).to_have_attribute("data-state", "acknowledged")
+    expect(alarm).to_contain_text("acknowledged by night shift")
+    expect(alarm.get_by_role("button", name=ACKNOWLEDGE)).to_be_hidden()
+    expect(alarm.locator(".pri")).not_to_have_class(re.compile("unack"))
+    expect(page.locator("#notice")).to_contain_text("Acknowledged by night shift: Leak at rack H1-A03.")
+    expect(page.locator("#operator")).to_have_text("night shift")
+    assert hall.posted == [{"id": "leak-H1-A03", "by": "night shift", "version": 1}]
+    pump(hall)
+    page.locator(".side .alarm", has_text="Pump 2").get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(page.locator(".side .alarm", has_text="Pump 2")).to_have_attribute("data-state", "acknowledged")
+    assert hall.posted[1]["by"] == "night shift", "the name is asked for once"
+
+
+def test_no_name_no_acknowledgement(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall)
+    seen.page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    seen.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(seen.page.get_by_role("dialog")).to_have_count(0)
+    expect(seen.page.locator(".side .alarm")).to_have_attribute("data-state", "unacknowledged")
+    assert hall.posted == []
+
+
+def test_everything_by_keyboard(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall)
+    page, press = seen.page, seen.page.keyboard.press
+    press("m")
+    press("Home")
+    expect(seen.tile("demo/H1-CDU-1")).to_be_focused()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp"):
+        press(key)
+    expect(seen.tile("demo/H1-CDU-2")).to_be_focused()
+    for key in ("ArrowDown", "ArrowRight"):
+        press(key)
+    expect(seen.tile("demo/H1-B02")).to_be_focused()
+    outline = seen.tile("demo/H1-B02").evaluate("n => getComputedStyle(n).outlineStyle")
+    assert outline == "solid"
+    expect(page.locator(".hover")).to_contain_text("H1-B02")
+    press("Enter")
+    expect(page.locator(".below > .card").first).to_contain_text("H1-B02 · selected")
+    press("a")
+    expect(page.locator("#notice")).to_contain_text("Selected: Leak at rack H1-A03. Press A again")
+    assert hall.posted == [], "a key must not acknowledge what nobody has selected"
+    expect(page.locator(".side .alarm").first).to_have_attribute("aria-current", "true")
+    press("a")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.type("Ada")
+    press("Enter")
+    expect(page.locator(".side .alarm").first).to_have_attribute("data-state", "acknowledged")
+    assert hall.posted[0]["by"] == "Ada"
+    press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("acknowledge the selected alarm")
+    press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_map_is_one_stop_of_the_tab_key(console: Open) -> None:
+    seen = console()
+    expect(seen.page.locator(".rack")).to_have_count(8)
+    assert seen.page.locator('.hall [tabindex="0"]').count() == 1
+
+
+def test_single_keys_can_be_switched_off_and_rest_while_somebody_types(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
+    page = seen.page
+    page.get_by_label("Comment on the acknowledgement").fill("")
+    page.keyboard.type("alarm a")
+    expect(page.get_by_label("Comment on the acknowledgement")).to_have_value("alarm a")
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_role("checkbox", name="Single letters act as keys").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("a")
+    page.keyboard.press("l")
+    expect(page.locator("#notice")).to_be_hidden()
+    assert hall.posted == []
+
+
+def test_somebody_was_faster(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall, operator="day shift")
+    seen.refused.add(409)
+    hall.acknowledge("leak-H1-A03", "night shift", tell=False)
+    seen.page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(seen.page.locator("#notice")).to_contain_text(
+        "night shift was faster: Leak at rack H1-A03 was acknowledged at"
+    )
+    expect(seen.page.locator(".side .alarm")).to_have_attribute("data-state", "acknowledged")
+    seen.page.get_by_role("button", name="Put this message away").click()
+    expect(seen.page.locator("#notice")).to_be_hidden()
+
+
+def test_what_has_changed_since_it_was_looked_at_is_not_acknowledged(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03", priority=2, priority_word="high")
+    seen = console(hall, operator="day shift")
+    seen.refused.add(409)
+    hall.alarms["leak-H1-A03"] |= {"priority": 1, "priority_word": "critical", "version": 7}
+    seen.page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(seen.page.locator("#notice")).to_contain_text("has changed since you looked (it is critical now)")
+    expect(seen.page.locator(".side .alarm")).to_have_attribute("data-state", "unacknowledged")
+    expect(seen.page.locator(".side .alarm .pri")).to_have_text("1")
+    seen.page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(seen.page.locator(".side .alarm")).to_have_attribute("data-state", "acknowledged")
+
+
+def test_an_acknowledgement_that_fails_is_not_shown_as_one(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall, operator="day shift")
+    seen.refused.add(503)
+    hall.refusing = True
+    seen.page.locator(".side .alarm").get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(seen.page.locator("#notice")).to_contain_text("Not acknowledged. The store is not ready")
+    expect(seen.page.locator(".side .alarm")).to_have_attribute("data-state", "unacknowledged")
+    hall.refusing = False
+
+
+def test_a_returned_alarm_says_so_and_goes_when_it_is_over(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall)
+    alarm = seen.page.locator(".side .alarm")
+    expect(alarm).to_have_count(1)
+    hall.raise_alarm("leak-H1-A03", state="returned", returned_at=hall.hall()["at"])
+    expect(alarm.locator(".tag")).to_be_visible()
+    expect(alarm.locator("time-since")).to_have_text(re.compile(r"^back \d+ s$"))
+    expect(alarm).not_to_contain_text("Low-level trip")
+    expect(alarm.locator(".pri")).to_have_class(re.compile("unack"))
+    hall.end("leak-H1-A03")
+    expect(alarm).to_have_count(0)
+    expect(seen.page.locator(".side")).to_contain_text("No alarm stands.")
+    expect(seen.tile("demo/H1-A03").locator(".pri")).to_have_count(0)
+    assert seen.page.title() == "Hall 1"
+
+
+def test_marks_are_right_after_another_page_was_shown(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall)
+    expect(seen.tile("demo/H1-A03").locator(".pri")).to_have_count(1)
+    seen.page.get_by_role("link", name="Data quality").click()
+    expect(seen.page.get_by_role("heading", name="Data quality")).to_be_visible()
+    hall.end("leak-H1-A03")
+    hall.leak("H1-B01")
+    expect(seen.page.locator("#nav")).to_contain_text("Alarms1")
+    seen.page.get_by_role("link", name="Hall map").click()
+    expect(seen.tile("demo/H1-B01").locator(".pri")).to_have_count(1)
+    expect(seen.tile("demo/H1-A03").locator(".pri")).to_have_count(0)
+
+
+def test_the_card_reads_like_an_argument(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
+    card = seen.page.locator(".side .drawer .drawer")
+    expect(card.locator("h2")).to_have_text("Leak at rack H1-A03")
+    expect(card).to_contain_text("confidence 0.97 · critical, unacknowledged")
+    signs = card.locator(".ev dt span[aria-hidden]").all_text_contents()
+    assert signs == ["+", "+", "−", "✕", "?"]
+    expect(card.locator(".ev")).to_contain_text("−0.9 L/min")
+    order = card.locator("h3:visible").all_text_contents()
+    assert order == ["Evidence", "Why it matters", "Check first", "Then", "History"]
+    expect(card).to_contain_text("Respond within 10 min.")
+    expect(card.locator(".log")).to_contain_text("escalated: unacknowledged, priority 1")
+    trend = card.locator(".trend")
+    expect(trend).to_contain_text("Coolant inventory, L")
+    expect(trend).to_contain_text("last 30 min")
+    expect(trend.locator("svg")).to_have_attribute(
+        "aria-label", re.compile(r"Coolant inventory, last 30 min: from 48\.\d to 45\.\d L")
+    )
+    assert len(trend.locator("path:not(.onset, .cursor)").all()) >= 3, "a gap breaks the line, doubt dashes it"
+    card.get_by_role("button", name="Supply − return").click()
+    expect(trend).to_contain_text("Supply − return, L/min")
+    card.get_by_role("checkbox").first.check()
+    card.get_by_label("Comment on the acknowledgement").fill("on my way")
+    hall.leak("H1-A03", evidence=[{"what": "Inventory", "shows": "−1.4 L/min", "bearing": "for", "point": 12}])
+    expect(card.locator(".ev")).to_contain_text("−1.4 L/min")
+    expect(card.get_by_role("checkbox").first).to_be_checked()
+    card.get_by_role("button", name=ACKNOWLEDGE).click()
+    expect(card.locator(".log")).to_contain_text("acknowledged, by Ada, “on my way”")
+    assert hall.posted[0]["comment"] == "on my way"
+
+
+def test_choosing_an_alarm_shows_its_evidence_and_its_rack(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    pump(hall)
+    seen = console(hall)
+    below = seen.page.locator(".below > .card")
+    expect(below.nth(1)).to_contain_text("Leak at rack H1-A03")
+    seen.page.locator(".side .alarm", has_text="Pump 2").locator(".what").click()
+    expect(below.nth(1)).to_contain_text("Pump 2 tripped")
+    expect(below.nth(0)).to_contain_text("H1-CDU-2 · selected")
+    seen.page.reload()
+    expect(below.nth(1)).to_contain_text("Pump 2 tripped")
+
+
+def test_the_table_filters_selects_and_links(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    pump(hall)
+    hall.acknowledge("pump", "night shift", "watching it")
+    seen = console(hall, "/#/alarms")
+    page, rows = seen.page, seen.page.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("Leak at rack H1-A03")
+    expect(rows.nth(1)).to_contain_text("night shift: watching it")
+    assert page.title() == "(1) 2 alarms · Alarms"
+    page.keyboard.press("/")
+    page.keyboard.type("NIGHT cdu-2")
+    expect(rows).to_have_count(1)
+    assert "filter=NIGHT+cdu-2" in page.url
+    page.get_by_role("searchbox").fill("nothing of the kind")
+    expect(page.locator("main")).to_contain_text("No standing alarm matches the filter.")
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="Unacknowledged 1").click()
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Standing 2").click()
+    page.keyboard.press("l")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".side h2")).to_have_text("Pump 2 tripped, standby running")
+    assert page.url.endswith("#/alarms/pump")
+    page.go_back()
+    expect(page.locator(".side")).to_contain_text("Choose an alarm")
+
+
+def test_links_to_what_is_over_or_unknown(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    hall.end("leak-H1-A03")
+    seen = console(hall, "/#/alarms/leak-H1-A03")
+    seen.refused.add(404)
+    expect(seen.page.locator(".side")).to_contain_text("This alarm is over")
+    expect(seen.page.locator(".side").get_by_role("button", name=ACKNOWLEDGE)).to_be_hidden()
+    seen.page.goto(seen.url + "/#/alarms/no%20such%2Fone")
+    expect(seen.page.locator(".side")).to_contain_text("There is no alarm no such/one.")
+    seen.page.goto(seen.url + "/#/nowhere")
+    expect(seen.page.locator("main")).to_contain_text("There is no such page.")
+
+
+def test_a_flood_of_alarms_stays_readable(console: Open) -> None:
+    hall = StandIn()
+    for i in range(300):
+        hall.raise_alarm(f"alarm-{i:03d}", title=f"Limit {i:03d}", priority=4, priority_word="low")
+    hall.leak("H1-A03")
+    seen = console(hall)
+    expect(seen.page.locator(".side .alarm")).to_have_count(60)
+    expect(seen.page.locator(".side .alarm").first).to_contain_text("Leak")
+    expect(seen.page.locator(".side")).to_contain_text("and 241 more alarms")
+    assert seen.page.title() == "(1) 301 alarms · Hall 1"

@@ -1,0 +1,127 @@
+"""The event stream: its loss is shown within seconds and for as long as it lasts, and nothing old passes for new."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Open, Watched
+from tests.browser.stand_in import StandIn, iso
+
+
+def shown_age(seen: Watched) -> int:
+    found = re.search(r"(\d+) s old", seen.page.locator("#lost-age").inner_text())
+    assert found, seen.page.locator("#lost-age").inner_text()
+    return int(found[1])
+
+
+def test_a_lost_stream_is_a_banner_with_a_growing_clock(console: Open) -> None:
+    seen = console(controlled=True)
+    page, hall = seen.page, seen.hall
+    seen.refused.add(503)
+    expect(page.locator("#lost")).to_be_hidden()
+    hall.silent = hall.refusing = True
+    page.clock.fast_forward(6_000)
+    expect(page.locator("#lost")).to_be_visible()
+    expect(page.locator("#lost")).to_contain_text("The event stream is lost: nothing here is live.")
+    expect(page.locator("#live")).to_have_text("stream lost")
+    assert page.title() == "? stream lost · Hall 1"
+    first = shown_age(seen)
+    page.clock.fast_forward(30_000)
+    expect(page.locator("#lost-age")).to_contain_text("s old")
+    assert shown_age(seen) >= first + 30
+    assert page.locator("#lost").bounding_box()["y"] == 0
+    hall.silent = hall.refusing = False
+    page.clock.fast_forward(15_000)
+    expect(page.locator("#lost")).to_be_hidden()
+    expect(page.locator("#live")).to_contain_text("live")
+    assert page.title() == "Hall 1"
+
+
+def test_after_the_stale_limit_everything_is_hatched_and_after_recovery_nothing(console: Open) -> None:
+    seen = console(controlled=True)
+    page, hall = seen.page, seen.hall
+    seen.refused.add(503)
+    expect(page.locator(".rack")).to_have_count(8)
+    hall.silent = hall.refusing = True
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#lost")).to_be_visible()
+    expect(page.locator(".rack.stale")).to_have_count(0)
+    page.clock.fast_forward(300_000)
+    expect(page.locator(".rack.stale")).to_have_count(8)
+    expect(page.locator(".cdu.stale")).to_have_count(2)
+    expect(page.locator("#app")).to_have_class(re.compile("untrusted"))
+    hall.change("demo/H1-A01", tell=False, power_pct=21.0)
+    hall.silent = hall.refusing = False
+    page.clock.fast_forward(15_000)
+    expect(page.locator(".rack.stale")).to_have_count(0)
+    expect(seen.tile("demo/H1-A01").locator("b")).to_have_text("21")
+    expect(page.locator("#app")).not_to_have_class(re.compile("untrusted"))
+
+
+def test_without_a_stream_the_service_is_asked_instead(console: Open) -> None:
+    seen = console(controlled=True)
+    page, hall = seen.page, seen.hall
+    expect(page.locator(".rack")).to_have_count(8)
+    hall.silent = True
+    hall.change("demo/H1-A01", power_pct=21.0)
+    hall.leak("H1-A03")
+    page.clock.fast_forward(6_000)
+    expect(page.locator("#lost")).to_contain_text("The service is asked every 5 s instead.")
+    expect(seen.tile("demo/H1-A01").locator("b")).to_have_text("21")
+    expect(page.locator(".side .alarm").first).to_contain_text("Leak at rack H1-A03")
+
+
+def test_a_restart_of_the_service_is_bridged_and_everything_fetched_again(console: Open) -> None:
+    seen = console()
+    expect(seen.page.locator(".rack")).to_have_count(8)
+    before = seen.hall.requests.count("/api/v1/hall")
+    seen.hall.change("demo/H1-A01", tell=False, power_pct=21.0)
+    seen.hall.leak("H1-A03")
+    seen.hall.end("leak-H1-A03")
+    seen.hall.leak("H1-B02")
+    seen.hall.cut()
+    expect(seen.tile("demo/H1-A01").locator("b")).to_have_text("21")
+    expect(seen.page.locator(".side .alarm")).to_have_count(1)
+    assert seen.hall.requests.count("/api/v1/hall") == before + 1
+    expect(seen.page.locator("#lost")).to_be_hidden()
+
+
+def test_pulses_that_come_late_are_no_life(console: Open) -> None:
+    """A proxy that holds events back for a minute must not look live."""
+    seen = console(controlled=True)
+    seen.refused.add(503)
+    expect(seen.page.locator("#live")).to_contain_text("live")
+    seen.hall.silent = seen.hall.refusing = True
+    seen.page.clock.fast_forward(6_000)
+    expect(seen.page.locator("#lost")).to_be_visible()
+    seen.hall.silent = False
+    for _ in range(5):
+        seen.hall.publish("pulse", {"at": iso(datetime.now(UTC) - timedelta(seconds=60))})
+    seen.page.clock.run_for(1_000)
+    expect(seen.page.locator("#lost")).to_be_visible()
+
+
+def test_ages_come_from_the_service_and_not_from_a_wrong_browser_clock(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03", minutes=3)
+    seen = console(hall, live=False)
+    seen.page.clock.set_system_time(datetime.now(UTC) + timedelta(hours=5))
+    seen.page.reload()
+    expect(seen.page.locator(".side .alarm time-since")).to_have_text("3 min")
+    here = seen.page.locator("#clock").get_attribute("datetime")
+    assert abs(datetime.fromisoformat(here) - datetime.now(UTC)) < timedelta(minutes=2)
+    expect(seen.page.locator("#live")).to_contain_text("live")
+
+
+def test_times_are_the_viewers_and_utc_on_hover(console: Open) -> None:
+    hall = StandIn()
+    alarm = hall.leak("H1-A03", minutes=3)
+    since = datetime.fromisoformat(alarm["since"])
+    seen = console(hall, "/#/alarms/leak-H1-A03", timezone_id="Asia/Kolkata")
+    local = (since + timedelta(hours=5, minutes=30)).strftime("%H:%M:%S")
+    onset = seen.page.locator(".side .drawer time").first
+    expect(onset).to_have_text(re.compile(rf"{local} UTC\+5:30|\d+ \w+ {local[:5]} UTC\+5:30"))
+    expect(onset).to_have_attribute("title", since.strftime("%Y-%m-%d %H:%M:%S UTC"))
