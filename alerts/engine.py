@@ -594,3 +594,6 @@ def _check_person(by: str, comment: str) -> None:
         raise Permanent(f"a name of 1 to {BY_MAX} characters is wanted", where="by")
     if len(comment) > COMMENT_MAX:
         raise Permanent(f"the comment is longer than {COMMENT_MAX} characters", where="comment")
+    for where, text in (("by", by), ("comment", comment)):
+        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise Permanent("it holds a character that cannot be kept", where=where)

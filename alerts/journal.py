@@ -24,7 +24,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -175,7 +175,7 @@ class SqlJournal:
                 url = make_url(self._url)
                 if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
                     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-                self._engine = create_async_engine(url)
+                self._engine = create_async_engine(url, hide_parameters=True)
                 if url.get_backend_name() == "sqlite":
                     sa.event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
                     sa.event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -375,7 +375,8 @@ system."""
 def translate(error: Exception, what: str, where: str, *, starting: bool = False) -> Transient | Permanent:
     """Our error for one of SQLAlchemy, its drivers or alembic. `starting`: nothing has worked with this set-up yet, so
     what might pass by itself later, like a missing folder, is told as a mistake of the set-up now."""
-    original = error.orig if isinstance(error, DBAPIError) else error
+    # What SQLAlchemy wraps says what is wrong; the wrapping adds the statement, with what people wrote in it.
+    original = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         primary = code & 0xFF
@@ -416,6 +417,8 @@ def bounded(finding: Finding) -> Finding:
 
 
 def _cut(text: str) -> str:
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be kept anywhere
     return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 

@@ -352,12 +352,12 @@ def _bounds(limit: LimitTable) -> Iterator[tuple[tuple[str, ...], str]]:
 def _blanks(title: str) -> Iterator[tuple[tuple[str, ...], str]]:
     known = ("asset", "site", "what")
     try:
-        blanks = [name for _, name, _, _ in string.Formatter().parse(title) if name is not None]
+        parts = list(string.Formatter().parse(title))
     except ValueError:
         yield ("title",), "the braces of title do not match. Write {asset}, {site} or {what}."
         return
-    for blank in blanks:
-        if blank not in known:
+    for _, blank, spec, conversion in parts:
+        if blank is not None and (blank not in known or spec or conversion):
             yield ("title",), f"title has a blank {{{blank}}}, but only {{asset}}, {{site}} and {{what}} are filled in."
 
 

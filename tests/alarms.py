@@ -1,0 +1,73 @@
+"""A journal in memory that can be made to fail, and findings to feed an engine with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from alerts.journal import HistoryQuery, Recalled
+from alerts.lifecycle import AlarmKey, Delay, State, Transition
+from dcim.core.errors import Transient
+from dcim.core.findings import Evidence, Finding, FindingKind, Subject
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def finding(kind: FindingKind, subject: Subject, confidence: float = 0.5, score: float = 1.0) -> Finding:
+    return Finding(kind, subject, T0, f"{kind} at {subject.asset}", score, confidence, (Evidence("sensor", "on"),))
+
+
+class MemoryJournal:
+    """Keeps rows in lists. `fails` says what the next appends do: "before" fails with nothing written, "after" writes
+    and fails all the same, as a connection does that breaks during the commit."""
+
+    def __init__(self) -> None:
+        self.rows: list[Transition] = []
+        self.running: dict[AlarmKey, Delay] = {}
+        self.fails: list[str] = []
+        self.writes = 0
+
+    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+        how = self.fails.pop(0) if self.fails else ""
+        if how == "before":
+            raise Transient("the disk is full")
+        if transitions and transitions[0].seq != len(self.rows) + 1:
+            raise Transient("the numbers do not follow")
+        self.writes += 1
+        self.rows.extend(transitions)
+        for key, delay in delays.items():
+            if delay is None:
+                self.running.pop(key, None)
+            else:
+                self.running[key] = delay
+        if how == "after":
+            raise Transient("the connection was lost")
+
+    async def recall(self) -> Recalled:
+        turns: dict[str, int] = {}
+        for row in self.rows:
+            turns[row.occurrence] = (
+                turns.get(row.occurrence, 0) + (row.before is State.NORMAL) - (row.after is State.NORMAL)
+            )
+        standing = [row for row in self.rows if turns[row.occurrence] > 0]
+        return Recalled(len(self.rows), standing, list(self.running.values()))
+
+    async def after(self, seq: int) -> Sequence[Transition]:
+        return self.rows[seq:]
+
+    async def history(self, query: HistoryQuery) -> Sequence[Transition]:
+        rows = [
+            row
+            for row in reversed(self.rows)
+            if (query.occurrence is None or row.occurrence == query.occurrence)
+            and (query.site is None or row.key.subject.site == query.site)
+            and (query.asset is None or row.key.subject.asset == query.asset)
+            and (query.start is None or row.at >= query.start)
+            and (query.end is None or row.at < query.end)
+            and (query.before is None or row.seq < query.before)
+        ]
+        return rows[: query.limit]

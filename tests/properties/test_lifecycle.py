@@ -1,0 +1,327 @@
+"""The step of one alarm: every pair of the table, and what holds for whatever happens in whatever order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts.lifecycle import (
+    NEXT,
+    Acknowledge,
+    Alarm,
+    AlarmKey,
+    Change,
+    Clear,
+    Delay,
+    Elapse,
+    Escalation,
+    Event,
+    Hold,
+    Policy,
+    Priority,
+    Raise,
+    Reprioritise,
+    Reset,
+    State,
+    Transition,
+    advance,
+    due,
+    fold,
+    resume,
+    running,
+    step,
+)
+from dcim.core.findings import FindingKind, Subject
+from tests.alarms import at, finding
+
+KEY = AlarmKey("leak", Subject("oslo", "rack-7", "rope"))
+KIND = FindingKind.LEAK_WET
+WET = finding(KIND, KEY.subject, confidence=0.5)
+SURE = finding(KIND, KEY.subject, confidence=0.95)
+
+PLAIN = Policy(Priority.HIGH)
+LATCHING = Policy(Priority.HIGH, latch=True)
+RISING = Policy(Priority.HIGH, escalation=Escalation(Priority.CRITICAL, timedelta(seconds=30), 0.9))
+
+WAY = {
+    State.NORMAL: [],
+    State.UNACKNOWLEDGED: [Raise(WET)],
+    State.ACKNOWLEDGED: [Raise(WET), Acknowledge("ana")],
+    State.RETURNED: [Raise(WET), Clear()],
+    State.LATCHED_UNACKNOWLEDGED: [Raise(WET), Clear()],
+    State.LATCHED_ACKNOWLEDGED: [Raise(WET), Acknowledge("ana"), Clear()],
+}
+"""How each state is reached."""
+
+
+def alarm_in(state: State) -> Alarm:
+    alarm = Alarm(KEY, KIND, LATCHING if state.startswith("latched") else PLAIN)
+    for second, event in enumerate(WAY[state]):
+        alarm = step(alarm, event, at(second)).alarm
+    assert alarm.state is state
+    return alarm
+
+
+# The whole of the behaviour without delays: where each event leads from each state.
+N, U, A, R, LU, LA = State
+EXPECTED: dict[type, dict[State, State]] = {
+    Raise: {N: U, U: U, A: A, R: U, LU: U, LA: U},
+    Clear: {N: N, U: R, A: N, R: R, LU: LU, LA: LA},
+    Acknowledge: {N: N, U: A, A: A, R: N, LU: LA, LA: LA},
+    Reset: {N: N, U: U, A: A, R: R, LU: LU, LA: N},
+    Hold: {N: N, U: U, A: A, R: R, LU: LU, LA: LA},
+    Elapse: {N: N, U: U, A: A, R: R, LU: LU, LA: LA},
+    Reprioritise: {N: N, U: U, A: U, R: R, LU: LU, LA: LA},
+}
+EVENTS: list[Event] = [
+    Raise(WET), Clear(), Acknowledge("ben"), Reset("ben"), Hold("no reading"), Elapse(),
+    Reprioritise(Priority.CRITICAL, "it spreads"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("state", State)
+def test_every_event_in_every_state(state: State, event: Event) -> None:
+    before = alarm_in(state)
+    after = step(before, event, at(10))
+    assert after.alarm.state is EXPECTED[type(event)][state]
+    if not after.transitions:
+        assert after.alarm.state is state
+    for transition in after.transitions:
+        assert NEXT[transition.before, transition.change] is transition.after
+        assert transition.at == at(10)
+    assert (after.alarm.occurrence is None) == (after.alarm.state is State.NORMAL)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("change", Change)
+def test_every_pair_of_the_table_is_either_a_row_or_refused(state: State, change: Change) -> None:
+    alarm = alarm_in(state)
+    occurrence = alarm.occurrence.id if alarm.occurrence else "new"
+    after = NEXT.get((state, change))
+    transition = Transition(at(10), KEY, KIND, occurrence, change, state, after or state, Priority.HIGH)
+    if after is None:
+        with pytest.raises(ValueError, match="does not follow"):
+            advance(alarm, transition)
+    else:
+        assert advance(alarm, transition).state is after
+        with pytest.raises(ValueError, match="does not follow"):
+            advance(alarm, replace(transition, after=next(other for other in State if other is not after)))
+
+
+def test_a_transition_of_another_occurrence_is_refused() -> None:
+    stray = Transition(
+        at(10), KEY, KIND, "another", Change.RETURNED, State.UNACKNOWLEDGED, State.RETURNED, Priority.HIGH
+    )
+    with pytest.raises(ValueError, match="belongs to occurrence another"):
+        advance(alarm_in(State.UNACKNOWLEDGED), stray)
+
+
+def test_the_table_in_the_readme_is_the_table() -> None:
+    readme = (Path(__file__).parents[2] / "alerts" / "README.md").read_text(encoding="utf-8")
+    head = ["state", *(f"`{change}`" for change in Change)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [
+        f"| `{state}` | " + " | ".join(NEXT.get((state, change), "") for change in Change) + " |" for state in State
+    ]
+    assert "\n".join(lines) in readme
+
+
+def test_a_priority_that_a_person_eased_does_not_rise_by_itself_again() -> None:
+    alarm = step(Alarm(KEY, KIND, RISING), Raise(WET), at(0)).alarm
+    eased = step(alarm, Reprioritise(Priority.LOW, "a known drip", by="ana"), at(1))
+    assert [(made.change, made.priority, made.by) for made in eased.transitions] == [
+        (Change.EASED, Priority.LOW, "ana")
+    ]
+    assert due(eased.alarm) is None
+    later = step(eased.alarm, Raise(SURE), at(60))
+    assert later.transitions == ()
+    gone = step(later.alarm, Clear(), at(61)).alarm
+    again = step(gone, Raise(SURE), at(62))
+    assert [(made.change, made.priority) for made in again.transitions] == [(Change.ACTIVATED, Priority.LOW)]
+
+
+def test_the_evidence_is_kept_at_activation_and_at_escalation_alone() -> None:
+    alarm = Alarm(KEY, KIND, RISING)
+    made: list[Transition] = []
+    for second, event in enumerate([Raise(WET), Acknowledge("ana"), Raise(SURE), Clear(), Acknowledge("ana")]):
+        stepped = step(alarm, event, at(second))
+        alarm = stepped.alarm
+        made += stepped.transitions
+    assert [(one.change, one.finding) for one in made] == [
+        (Change.ACTIVATED, WET),
+        (Change.ACKNOWLEDGED, None),
+        (Change.ESCALATED, SURE),
+        (Change.RETURNED, None),
+        (Change.ACKNOWLEDGED, None),
+    ]
+
+
+def test_a_clock_that_steps_back_starts_the_delay_anew_and_never_blocks_it() -> None:
+    slow = Policy(Priority.LOW, on_delay=timedelta(seconds=60))
+    alarm = step(Alarm(KEY, KIND, slow), Raise(WET), at(3600)).alarm
+    alarm = step(alarm, Raise(WET), at(0)).alarm
+    assert due(alarm) == at(60)
+    assert step(alarm, Elapse(), at(60)).alarm.state is State.UNACKNOWLEDGED
+
+
+# --- Whatever happens -------------------------------------------------------------------------------------------------
+
+seconds = st.sampled_from([0, 1, 5, 30])
+policies = st.builds(
+    Policy,
+    priority=st.sampled_from([Priority.HIGH, Priority.MEDIUM]),
+    on_delay=seconds.map(lambda s: timedelta(seconds=s)),
+    off_delay=seconds.map(lambda s: timedelta(seconds=s)),
+    latch=st.booleans(),
+    escalation=st.none()
+    | st.builds(
+        Escalation,
+        priority=st.just(Priority.CRITICAL),
+        after=st.none() | st.just(timedelta(seconds=10)),
+        confidence=st.none() | st.just(0.9),
+    ),
+)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.sampled_from([Raise(WET), Raise(SURE), Clear(), Elapse(), Hold(), Hold("no reading")]),
+    st.sampled_from([Acknowledge("ana"), Reset("ana"), Reprioritise(Priority.LOW, "known", "ana")]),
+)
+stories = st.lists(st.tuples(st.integers(0, 20), events), max_size=40)
+
+
+def play(policy: Policy, story: list[tuple[int, Event]]) -> tuple[Alarm, list[Transition], list[tuple[int, Event]]]:
+    """The alarm at the end, all transitions, and the story in absolute seconds."""
+    alarm, made, now, told = Alarm(KEY, KIND, policy), list[Transition](), 0, list[tuple[int, Event]]()
+    for wait, event in story:
+        now += wait
+        stepped = step(alarm, event, at(now))
+        alarm, made = stepped.alarm, made + list(stepped.transitions)
+        told.append((now, event))
+    return alarm, made, told
+
+
+def durable(alarm: Alarm) -> Alarm:
+    """What a restart must bring back: all but the latest evidence and whether it can be told at present."""
+    return replace(alarm, finding=None, doubt=None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_no_activation_before_its_delay_and_no_return_before_its_own(
+    policy: Policy, story: list[tuple[int, Event]]
+) -> None:
+    alarm, now, said, since = Alarm(KEY, KIND, policy), 0, False, 0
+    for wait, event in story:
+        now += wait
+        stepped = step(alarm, event, at(now))
+        says = isinstance(event, Raise) if isinstance(event, Raise | Clear) else said
+        for made in stepped.transitions:
+            # What the detector said before this event has stood until now; what it says with it stands from now on.
+            stood = {said: at(now) - at(since)}
+            if says != said:
+                stood[says] = timedelta(0)
+            if made.change is Change.ACTIVATED:
+                assert stood[True] >= policy.on_delay
+            if made.change in (Change.RETURNED, Change.LATCHED):
+                assert stood[False] >= policy.off_delay
+        if says != said:
+            said, since = says, now
+        alarm = stepped.alarm
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_the_same_event_again_changes_nothing(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    alarm, now = Alarm(KEY, KIND, policy), 0
+    for wait, event in story:
+        now += wait
+        alarm = step(alarm, event, at(now)).alarm
+        again = step(alarm, event, at(now))
+        if isinstance(event, Acknowledge | Reset) and alarm.present:
+            continue  # acknowledged to normal, and it may alarm again at once: that is news
+        assert again.transitions == ()
+        assert again.alarm == alarm
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_transitions_alone_bring_the_alarm_back(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    alarm, made, _ = play(policy, story)
+    back = fold(made, lambda _: policy).get(KEY, Alarm(KEY, KIND, policy))
+    delay: Delay | None = running(alarm)
+    if delay is not None:
+        back = resume(back, delay)
+    assert durable(back) == durable(alarm)
+    assert due(replace(back, doubt=alarm.doubt)) == due(alarm)
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories, st.integers(0, 40))
+def test_a_restart_anywhere_changes_nothing_that_comes_after(
+    policy: Policy, story: list[tuple[int, Event]], cut: int
+) -> None:
+    _, whole, told = play(policy, story)
+    alarm, made = Alarm(KEY, KIND, policy), list[Transition]()
+    for number, (now, event) in enumerate(told):
+        if number == cut:
+            held = alarm.doubt, alarm.finding
+            back = fold(made, lambda _: policy).get(KEY, Alarm(KEY, KIND, policy))
+            delay = running(alarm)
+            back = resume(back, delay) if delay else back
+            alarm = replace(back, doubt=held[0], finding=held[1])
+        stepped = step(alarm, event, at(now))
+        alarm, made = stepped.alarm, made + list(stepped.transitions)
+    assert made == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_transitions_join_without_a_gap(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    alarm, made, _ = play(policy, story)
+    state = State.NORMAL
+    for transition in made:
+        assert transition.before is state
+        assert NEXT[transition.before, transition.change] is transition.after
+        state = transition.after
+    assert state is alarm.state
+    occurrences = [one.occurrence for one in made if one.before is State.NORMAL]
+    ends = [one.occurrence for one in made if one.after is State.NORMAL]
+    assert occurrences[: len(ends)] == ends
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    """But for escalation by time, which counts from when the activation was said."""
+    calm = replace(policy, escalation=None)
+    coarse, made, told = play(calm, story)
+    alarm, fine, last = Alarm(KEY, KIND, calm), list[Transition](), 0
+    for now, event in told:
+        for second in range(last, now):
+            stepped = step(alarm, Elapse(), at(second))
+            alarm, fine = stepped.alarm, fine + list(stepped.transitions)
+        stepped = step(alarm, event, at(now))
+        alarm, fine, last = stepped.alarm, fine + list(stepped.transitions), now
+    assert [(one.change, one.after) for one in fine] == [(one.change, one.after) for one in made]
+    assert alarm.state is coarse.state
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, stories)
+def test_due_tells_exactly_when_time_alone_would_change_something(
+    policy: Policy, story: list[tuple[int, Event]]
+) -> None:
+    alarm, _, told = play(policy, story)
+    now = at(told[-1][0] if told else 0)
+    when = due(alarm)
+    if when is None:
+        assert step(alarm, Elapse(), now + timedelta(days=1)).transitions == ()
+    else:
+        assert when > now  # what is due has happened
+        assert step(alarm, Elapse(), when - timedelta(microseconds=1)).transitions == ()
+        assert step(alarm, Elapse(), when).transitions != ()
