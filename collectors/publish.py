@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 WINDOW = 1_000
 """Messages on their way at once. A broker may allow fewer: then the rest waits in the library, in order."""
+PAUSE_S_MAX = 5.0
+"""Longest pause between two attempts to connect: somebody is waiting at a terminal, or a hall is silent."""
 REFUSALS = frozenset({1, 2, 4, 5, 132, 133, 134, 135})
 """CONNACK codes after which the same CONNECT fails again: version, client id, password, rights (3.1.1 and 5)."""
 
@@ -64,7 +66,7 @@ async def publish(
 
     A lost connection is made again with jittered back-off, and what was not acknowledged is sent again, so that at QoS
     1 nothing is missing at the other end. patience_s: give up with Transient when no connection came about for so long;
-    None never gives up. `sent` is told the running count. Raises Permanent when the broker refuses us for good. """
+    None never gives up. `sent` is told the running count. Raises Permanent when the broker refuses us for good."""
     run = _Run(outgoing, to, qos, sent)
     failed_since: float | None = None
     loop = asyncio.get_running_loop()
@@ -87,7 +89,7 @@ async def publish(
             ) from error
         log.warning("connection lost, trying again", to=str(to), error=str(error), waiting=len(run.unacknowledged))
         await asyncio.sleep(random.uniform(0.1, pause_s))  # noqa: S311  jitter is no secret
-        pause_s = min(2 * pause_s, 30.0)
+        pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 class _Run:

@@ -4,6 +4,8 @@ Lives here: the columns and how a batch goes into them. Not here: windows over t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +26,11 @@ class Latest:
         self.value: npt.NDArray[np.float64] = np.full(0, np.nan)
         self.quality: npt.NDArray[np.uint8] = np.full(0, Quality.BAD, np.uint8)
 
-    def take(self, arrived: Readings, heard: int) -> None:
-        """Takes a batch in. A reading older than the one that is there does not replace it."""
+    def take(self, arrived: Readings, heard: int | npt.NDArray[np.int64]) -> None:
+        """Takes a batch in. A reading older than the one that is there does not replace it.
+
+        heard: microseconds UTC at which it arrived, for the batch or by row.
+        """
         if not len(arrived):
             return
         self._grow(int(arrived.point.max()) + 1)
@@ -36,7 +41,7 @@ class Latest:
         self.time[points] = arrived.time[newer]
         self.value[points] = arrived.value[newer]
         self.quality[points] = arrived.quality[newer]
-        self.heard[arrived.point[last]] = heard
+        self.heard[arrived.point[last]] = heard if isinstance(heard, int) else heard[last]
 
     def value_of(self, point: int) -> float | None:
         """The last value that can be trusted at all; None where there is none, it is missing, or it is bad."""
@@ -44,6 +49,13 @@ class Latest:
             return None
         value = float(self.value[point])
         return None if np.isnan(value) else value
+
+    def readings(self, points: Sequence[int]) -> Readings:
+        """The last readings of those of these points that were ever heard."""
+        numbers = np.asarray(points, np.intp)
+        numbers = numbers[numbers < len(self.time)]
+        numbers = numbers[self.time[numbers] != NEVER]
+        return Readings(numbers.astype(np.uint32), self.time[numbers], self.value[numbers], self.quality[numbers])
 
     def time_of(self, point: int) -> int | None:
         """Microseconds UTC of the last reading by the sender's clock, or None."""

@@ -213,3 +213,16 @@ class Sentinel(Protocol):
         """arrived: rows of points whose quantity it names; `latest` already holds them. Its answer's `looked_at` is
         the set of subjects that it judged. Raises nothing."""
         ...
+
+
+class Vigil(Protocol):
+    """Looks, on a tick, for what has not come: at when each point was heard last, for which no window is long enough."""
+
+    name: str
+    kinds: frozenset[FindingKind]
+    """The kinds of findings it can make. No two parts of a service share one."""
+
+    def watch(self, latest: Latest, plant: Plant, at: datetime) -> Detection:
+        """What is so at `at`. `latest` may be written to by another thread meanwhile: a value that arrives during the
+        look counts for this one or for the next. Raises nothing."""
+        ...

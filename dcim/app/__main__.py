@@ -1,0 +1,5 @@
+"""`python -m dcim.app` is `dcim`."""
+
+from dcim.app.cli import main
+
+main()

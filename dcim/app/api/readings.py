@@ -1,0 +1,151 @@
+"""Values: the last ones, and those of a range of time.
+
+Lives here: the queries and their bodies. Not here: how they are kept (dcim.store)."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import polars as pl
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from dcim.app.api.context import Ctx
+from dcim.app.api.pages import Cursor, Limit, Page, cut
+from dcim.app.api.plant import AssetFilter, LatestBody, QuantityFilter, SiteFilter, latest_body, select
+from dcim.app.api.problems import RESPONSES, bad, not_found
+from dcim.core.points import Point
+
+router = APIRouter(tags=["readings"], responses=RESPONSES)
+
+POINTS_MAX = 2_000
+"""Points that one range query may ask for."""
+ROWS_MAX = 500_000
+"""Rows that one range query may answer with."""
+
+_EVERY = re.compile(r"(\d{1,7})(ms|s|m|h|d)")
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SeriesBody(BaseModel):
+    """One point's readings over the range."""
+
+    point: int
+    site: str
+    asset: str
+    quantity: str
+    name: str
+    unit: str
+    times: list[datetime] = Field(description="UTC; of a bucket, its start.")
+    values: list[float | None] = Field(description="In `unit`; null where missing.")
+    qualities: list[int] = Field(description="0 good, 1 uncertain, 2 bad; of a bucket, the worst of those used.")
+
+
+class ReadingsBody(BaseModel):
+    """Readings of a range."""
+
+    start: datetime
+    end: datetime
+    every_s: float | None = Field(description="Width of a bucket in seconds; null for the readings as they came.")
+    how: str | None = Field(description="How a bucket was put together.")
+    series: list[SeriesBody] = Field(description="One per point that matches, also where it has no reading.")
+
+
+@router.get("/readings/latest", summary="Last values")
+def latest(
+    ctx: Ctx,
+    site: SiteFilter = None,
+    asset: AssetFilter = None,
+    quantity: QuantityFilter = None,
+    cursor: Cursor = None,
+    limit: Limit = 1_000,
+) -> Page[LatestBody]:
+    """The last value of each point that has one, by point."""
+    heard = [point for point in select(ctx, site, asset, quantity) if ctx.watch.latest.time_of(point.id) is not None]
+    page, following = cut(heard, lambda point: [point.id], cursor, limit)
+    items = [body for point in page if (body := latest_body(ctx, point)) is not None]
+    return Page(items=items, total=len(heard), next_cursor=following)
+
+
+@router.get("/readings", summary="Values over time")
+async def readings(
+    ctx: Ctx,
+    start: Annotated[
+        AwareDatetime, Query(description="From here on, with its zone.", examples=["2026-11-23T12:00:00Z"])
+    ],
+    end: Annotated[AwareDatetime | None, Query(description="Up to but without this. Now when left out.")] = None,
+    site: SiteFilter = None,
+    asset: AssetFilter = None,
+    quantity: QuantityFilter = None,
+    point: Annotated[
+        list[int] | None, Query(description="Only these points, by number.", max_length=POINTS_MAX)
+    ] = None,
+    every: Annotated[
+        str | None,
+        Query(description="Width of a bucket: 10s, 5m, 1h. Left out: readings as they came.", examples=["10s"]),
+    ] = None,
+    how: Annotated[
+        Literal["mean", "min", "max", "last", "count"], Query(description="How a bucket is put together.")
+    ] = "mean",
+) -> ReadingsBody:
+    """Readings with start ≤ time < end. Buckets use values that are neither missing nor bad; one without any has no
+    entry: a gap stays a gap."""
+    end = end or ctx.clock()
+    if end <= start:
+        raise bad("query.end", "The end is not after the start.")
+    if asset is None and quantity is None and point is None:
+        raise bad("query.asset", "Say what of: asset, quantity or point.")
+    width = None if every is None else _width(every)
+    chosen = select(ctx, site, asset, quantity)
+    if point is not None:
+        wanted = set(point)
+        unknown = wanted - ctx.watch.plant.points.keys()
+        if unknown:
+            raise not_found(f"point {min(unknown)}", "GET /points lists what there is.")
+        chosen = [candidate for candidate in chosen if candidate.id in wanted]
+    if len(chosen) > POINTS_MAX:
+        raise bad("query.asset", f"That is {len(chosen)} points; {POINTS_MAX} are the most. Ask for fewer at a time.")
+    if width is not None and len(chosen) * ((end - start) / width) > 50 * ROWS_MAX:
+        raise bad("query.every", "These buckets are too many. Ask for wider ones or a shorter range.")
+    frame = await run_in_threadpool(ctx.store.window, [candidate.id for candidate in chosen], start, end, width, how)
+    if frame.height > ROWS_MAX:
+        raise bad("query.every", f"That is {frame.height} rows; {ROWS_MAX} are the most. Ask for wider buckets.")
+    return ReadingsBody(
+        start=start,
+        end=end,
+        every_s=None if width is None else width.total_seconds(),
+        how=None if width is None else how,
+        series=_series(chosen, frame),
+    )
+
+
+def _width(every: str) -> timedelta:
+    match = _EVERY.fullmatch(every)
+    if match is None or int(match.group(1)) == 0:
+        raise bad("query.every", f"{every!r} is no width. Write 10s, 5m, 1h or 1d.")
+    return timedelta(**{_UNITS[match.group(2)]: int(match.group(1))})
+
+
+def _series(points: list[Point], frame: pl.DataFrame) -> list[SeriesBody]:
+    parts = frame.partition_by("point", as_dict=True)
+    empty = frame.clear()
+    series = []
+    for point in points:
+        rows = parts.get((point.id,), empty)
+        series.append(
+            SeriesBody(
+                point=point.id,
+                site=point.site,
+                asset=point.asset,
+                quantity=point.quantity,
+                name=point.name,
+                unit=point.unit,
+                times=rows["time"].to_list(),
+                values=rows["value"].to_list(),
+                qualities=rows["quality"].to_list(),
+            )
+        )
+    return series

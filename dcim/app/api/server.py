@@ -1,0 +1,93 @@
+"""The web application: routes, console files, headers.
+
+Lives here: how the parts of the API make one app, and what every answer carries. Not here: the routes themselves."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dashboards.console import PAGES, POLICY
+from dcim.app.api import alarms, hall, health, ledger, plant, problems, readings, stream
+from dcim.app.api.context import Context
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+BODY_BYTES_MAX = 65_536
+"""No body that this API takes is larger."""
+
+DESCRIPTION = """\
+Telemetry of an AI data centre: what there is, what it measures, what is wrong with it.
+
+Times are RFC 3339 in UTC. Values carry their unit beside them. `null` means missing, and missing is never 0.
+Lists come in pages: pass `next_cursor` back as `cursor`. Errors are RFC 9457 problems (`application/problem+json`).
+"""
+
+
+def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
+    """The app over a running service. hosts: the names by which it may be called."""
+    app = FastAPI(
+        title="dcim",
+        version="1",
+        description=DESCRIPTION,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        max_body_size=BODY_BYTES_MAX,
+    )
+    app.state.context = context
+    problems.install(app)
+    for routes in (plant, readings, alarms, hall, ledger, stream):
+        app.include_router(routes.router, prefix="/api/v1")
+    app.include_router(health.router)
+
+    @app.get("/", include_in_schema=False)
+    def home() -> FileResponse:
+        return FileResponse(PAGES / "index.html")
+
+    app.mount("/console", StaticFiles(directory=PAGES), name="console")
+
+    app.add_middleware(_Headers)
+    app.add_middleware(GZipMiddleware, minimum_size=1_024)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=[form for host in hosts for form in (host, host.strip("[]"))]
+    )
+    return app
+
+
+class _Headers:
+    """Puts our headers on every answer; plain ASGI, so that streams stay streams."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        fresh = scope["path"].startswith(("/api/", "/healthz", "/readyz", "/metrics"))
+
+        async def mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store" if fresh else "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, mark)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

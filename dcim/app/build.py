@@ -1,0 +1,305 @@
+"""The one place where the parts meet: settings in, a service out.
+
+Lives here: which object plays which part. Not here: what the parts do."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from alerts import rules
+from alerts.engine import Engine
+from alerts.journal import SqlJournal
+from collectors.codecs.mixed import MixedCodec
+from collectors.mqtt.listener import Listener, ListenerSettings
+from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
+from dcim.app.api.context import Context
+from dcim.app.api.server import create_app
+from dcim.app.hub import Hub
+from dcim.app.intake import Intake
+from dcim.app.service import Service
+from dcim.app.settings import (
+    BrokerSource,
+    ListenerSource,
+    Settings,
+    Tls,
+    parse_bind,
+    parse_mqtt_url,
+    read_secret,
+)
+from dcim.app.watch import Watch
+from dcim.core.assets import AssetKey, Placement
+from dcim.core.errors import Permanent
+from dcim.core.ledger import Ledger
+from dcim.core.live import Latest
+from dcim.core.points import PointIndex
+from dcim.core.readings import Readings
+from dcim.core.times import now, to_us
+from dcim.detect.contact import Contact
+from dcim.detect.flow import Flow
+from dcim.detect.leak import Inventory
+from dcim.detect.limits import Limits
+from dcim.detect.silence import Silence
+from dcim.detect.window import Window
+from dcim.store.embedded import EmbeddedStore
+from dcim.store.memory import MemoryStore
+
+log = structlog.get_logger()
+
+
+async def build(settings: Settings) -> Service:
+    """A service ready to run, with its store, journal and API socket open. Raises Permanent or Transient in words, with
+    everything closed again."""
+    async with AsyncExitStack() as closing:
+        ruleset = _rules(settings)
+        sources = _Sources(settings)
+        listening = closing.enter_context(_bound(settings.http.bind))
+        store = closing.enter_context(_store(settings))
+        warnings = [str(store.damage)] if isinstance(store, EmbeddedStore) and store.damage else []
+        for warning in warnings:
+            log.error("the store was damaged", told=warning)
+        journal = SqlJournal(settings.alarms.journal)
+        closing.push_async_callback(journal.close)
+        await journal.open()
+
+        started = now()
+        index = PointIndex(settings.store.points_max)
+        index.restore(store.recall())
+        ledger = Ledger()
+        for source in settings.sources:
+            ledger.open(source.name, MixedCodec.name, started)
+        hub = Hub()
+        detectors = (Limits(ruleset.limits), Inventory())
+        engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after
+        watch = Watch(
+            index=index,
+            placements=_placements(settings),
+            latest=_remembered(store),
+            window=Window(max(detector.needs.look_back for detector in detectors)),
+            sentinels=(Contact(), Flow()),
+            detectors=detectors,
+            vigils=(Silence(started),),
+            engine=engine,
+            hub=hub,
+            clock=now,
+            tick_s=settings.alarms.tick_s,
+        )
+        await engine.open(started)
+        intake = Intake(
+            codecs=_codecs(settings, index),
+            index=index,
+            store=store,
+            catalogue=store,
+            holding=store,
+            ledger=ledger,
+            convert=index.convert,
+            offer=watch.offer,
+        )
+        closing.callback(intake.close)
+        intake.resume(lambda key: _owner(settings, key))
+        running = sources.open(ledger)
+        context = Context(watch, store, ledger, engine, hub, running, now, started, warnings)
+        return Service(
+            context=context,
+            sources=running,
+            intake=intake,
+            app=create_app(context, settings.http.hosts),
+            listening=listening,
+            closing=closing.pop_all(),
+        )
+
+
+def check(settings: Settings) -> list[str]:
+    """Reads everything that the settings name, without starting anything; says in lines what would run.
+
+    Raises Permanent for what is wrong.
+    """
+    ruleset = _rules(settings)
+    sources = _Sources(settings)
+    lines = list(sources.describe())
+    if not lines:
+        lines.append("no source: add a [[sources]] table")
+    lines.append(f"{len(ruleset.rules)} rules from {settings.alarms.rules or 'the shipped set'}")
+    lines.append(
+        f"readings in {settings.store.path if settings.store.kind == 'embedded' else 'memory, gone at the end'}"
+    )
+    lines.append(f"console at http://{settings.http.bind}/")
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    user: str | None
+    password: bytes | None
+    tls: ssl.SSLContext | None
+
+    def check(self, user: str, password: bytes) -> bool:
+        """Whether a device that connects to us may."""
+        if self.user is None or self.password is None:
+            return True
+        # Both are compared whole, so that the time taken tells nothing.
+        same_user = hmac.compare_digest(user.encode(), self.user.encode())
+        return hmac.compare_digest(password, self.password) and same_user
+
+
+class _Sources:
+    """The sources with their secrets and certificates read, which is where a set-up fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._logins = {source.name: _login(source) for source in settings.sources}
+
+    def describe(self) -> Iterator[str]:
+        for source in self._settings.sources:
+            if isinstance(source, BrokerSource):
+                yield f"source {source.name}: {', '.join(source.filters)} at {source.url}, site {source.site}"
+            else:
+                yield f"source {source.name}: listens on {source.bind}, site {source.site}"
+
+    def open(self, ledger: Ledger) -> list[Subscriber | Listener]:
+        opened: list[Subscriber | Listener] = []
+        for source in self._settings.sources:
+            login = self._logins[source.name]
+            if isinstance(source, BrokerSource):
+                opened.append(_subscriber(source, login, ledger))
+            else:
+                opened.append(_listener(source, login, ledger))
+        return opened
+
+
+def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger) -> Subscriber:
+    host, port, secure = parse_mqtt_url(source.url)
+    tls = login.tls or (ssl.create_default_context() if secure else None)
+    filters = source.filters
+    if source.share:
+        filters = tuple(f"$share/{source.share}/{topic_filter}" for topic_filter in filters)
+    return Subscriber(
+        SubscriberSettings(
+            name=source.name,
+            host=host,
+            port=port,
+            client_id=source.client_id or f"dcim-{source.name}",
+            filters=filters,
+            qos=source.qos,
+            version=5 if source.version == "5" else 4,
+            keep_alive_s=source.keep_alive_s,
+            user=login.user,
+            password=login.password,
+            tls=tls if secure else None,
+            payload_bytes_max=source.payload_bytes_max,
+        ),
+        ledger,
+        clock=_clock,
+    )
+
+
+def _listener(source: ListenerSource, login: _Login, ledger: Ledger) -> Listener:
+    host, port = parse_bind(source.bind)
+    return Listener(
+        ListenerSettings(
+            name=source.name,
+            host=host,
+            port=port,
+            tls=login.tls,
+            connections_max=source.connections_max,
+            payload_bytes_max=source.payload_bytes_max,
+        ),
+        ledger,
+        login.check,
+        clock=_clock,
+    )
+
+
+def _login(source: BrokerSource | ListenerSource) -> _Login:
+    password = read_secret(source.password_file).encode() if source.password_file else None
+    tls = _tls(source.tls, source.name, server=isinstance(source, ListenerSource)) if source.tls else None
+    return _Login(source.user, password, tls)
+
+
+def _tls(tls: Tls, name: str, *, server: bool) -> ssl.SSLContext:
+    try:
+        purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
+        context = ssl.create_default_context(purpose, cafile=tls.ca_file)
+        if tls.cert_file is not None:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Permanent(
+            f"the certificates cannot be used: {error}", where=f"source {name}", todo="Check the files under tls."
+        ) from error
+    if server:
+        if tls.cert_file is None:
+            raise Permanent("TLS needs a certificate of ours", where=f"source {name}", todo="Set tls.cert_file.")
+        context.verify_mode = ssl.CERT_REQUIRED if tls.ca_file else ssl.CERT_NONE
+    return context
+
+
+def _codecs(settings: Settings, index: PointIndex) -> dict[str, MixedCodec]:
+    """By source name; sources of one site and bus share a codec, so that what one learns the others know."""
+    shared: dict[tuple[str, str], MixedCodec] = {}
+    for source in settings.sources:
+        place = (source.site, source.bus)
+        if place not in shared:
+            shared[place] = MixedCodec(index, site=source.site, bus=source.bus)
+    return {source.name: shared[source.site, source.bus] for source in settings.sources}
+
+
+def _owner(settings: Settings, key: str) -> str | None:
+    """The first source that fills points of this key's site and bus."""
+    for source in settings.sources:
+        if key.startswith((f"{source.site}|{source.bus}|", f"{source.site}|gpu|")):
+            return source.name
+    return None
+
+
+def _store(settings: Settings) -> AbstractContextManager[EmbeddedStore | MemoryStore]:
+    if settings.store.kind == "memory":
+        return contextlib.closing(MemoryStore())
+    return EmbeddedStore(settings.store.path, now)
+
+
+def _placements(settings: Settings) -> dict[AssetKey, Placement]:
+    return {
+        AssetKey(asset.site, asset.id): Placement(asset.hall, asset.row, asset.position, asset.rated_power_kw)
+        for asset in settings.assets
+    }
+
+
+def _remembered(store: EmbeddedStore | MemoryStore) -> Latest:
+    """Live state as it was: values of before are shown with their age, not as missing."""
+    latest = Latest()
+    frame = store.latest()
+    for part in frame.iter_slices(500_000):
+        times = part["time"].to_physical().to_numpy()
+        readings = Readings(
+            part["point"].to_numpy(),
+            times,
+            part["value"].fill_null(float("nan")).to_numpy(),
+            part["quality"].to_numpy(),
+        )
+        latest.take(readings, times)
+    return latest
+
+
+def _rules(settings: Settings) -> rules.Ruleset:
+    return rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default()
+
+
+def _bound(bind: str) -> socket.socket:
+    host, port = parse_bind(bind)
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise Permanent(
+            f"cannot listen: {error.strerror}", where=f"http {bind}", todo="Choose another port."
+        ) from error
+
+
+def _clock() -> int:
+    return to_us(now())

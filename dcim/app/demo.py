@@ -1,0 +1,75 @@
+"""The demo: the whole service over a simulated hall, in one process, with nothing installed beside it.
+
+Lives here: its settings, the simulator beside the service, what is printed. Not here: the service (build.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+from collectors.publish import Broker, publish
+from dcim.app.build import build
+from dcim.app.logs import log_to_stderr
+from dcim.app.settings import Alarms, Http, ListenerSource, PlacedAsset, Settings, Store
+from dcim.app.simulated import outgoing
+from dcim.core.times import now
+from dcim.sim.hall import Hall, HallSettings, placements
+from dcim.sim.run import simulate
+from dcim.sim.timetable import Truth
+from dcim.sim.timetable import demo as demo_timetable
+
+SHOWN_S = 600
+"""The printed timetable reaches so far ahead."""
+
+
+def run(*, port: int, data: Path | None, seed: int) -> None:
+    """Runs until SIGINT or SIGTERM."""
+    log_to_stderr(quiet=True)
+    with contextlib.ExitStack() as stack:
+        folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dcim-demo-")))
+        asyncio.run(_run(port, folder, seed))
+
+
+async def _run(port: int, folder: Path, seed: int) -> None:
+    hall = Hall(HallSettings(serial=seed))
+    service = await build(_settings(hall, port, folder))
+    timetable = demo_timetable(hall)
+
+    async def hall_beside() -> None:
+        host, listening = await service.address_of("hall")
+        start = now()
+        _tell(service.url, timetable.truths(hall, start, SHOWN_S))
+        ticks = simulate(hall, start, seed, timetable=timetable)
+        await publish(outgoing(ticks), Broker(host, listening), qos=1)
+
+    await service.run(hall_beside)
+
+
+def _settings(hall: Hall, port: int, folder: Path) -> Settings:
+    return Settings(
+        sources=(ListenerSource(kind="listener", name="hall", site=hall.settings.site, bind="127.0.0.1:0"),),
+        store=Store(path=folder / "telemetry.duckdb"),
+        alarms=Alarms(journal=f"sqlite+aiosqlite:///{(folder / 'alarms.sqlite').resolve()}"),
+        http=Http(bind=f"127.0.0.1:{port}"),
+        assets=tuple(
+            PlacedAsset(
+                site=key.site,
+                id=key.id,
+                hall=place.hall,
+                row=place.row,
+                position=place.position,
+                rated_power_kw=place.rated_power_kw,
+            )
+            for key, place in placements(hall).items()
+        ),
+    )
+
+
+def _tell(url: str, truths: list[Truth]) -> None:
+    print(f"\n  The simulated hall is live at {url}   (Ctrl-C ends it)\n")
+    for truth in truths:
+        at = truth.onset.astimezone()
+        print(f"  {at:%H:%M:%S}  {truth.kind} at {truth.place}")
+    print(flush=True)

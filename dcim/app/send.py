@@ -1,0 +1,101 @@
+"""Publishing from the command line: a recording, or a simulated hall, with progress on the terminal.
+
+Lives here: what `dcim replay` and `dcim simulate` do. Not here: the service, and nothing that only the service
+needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from collectors import replay as recordings
+from collectors.publish import Broker, Outgoing, publish
+from dcim.app.logs import log_to_stderr
+from dcim.app.settings import parse_mqtt_url, read_secret
+from dcim.app.simulated import outgoing
+from dcim.core.errors import Permanent
+from dcim.core.times import now, to_us
+from dcim.sim.hall import Hall, HallSettings
+from dcim.sim.run import simulate as ticks
+from dcim.sim.timetable import demo as demo_timetable
+
+
+def replay(
+    file: Path,
+    to: str,
+    *,
+    speed: float,
+    once: bool,
+    qos: int,
+    start: datetime | None,
+    retain: bool,
+    user: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+) -> None:
+    """Publishes a recording and says how much of it was acknowledged."""
+    log_to_stderr()
+    broker = address(to, user, password_file, ca_file)
+    recorded = recordings.read(file)
+    span_ms = round(recorded[-1].offset_s * 1000)
+    start_ms = to_us(start) // 1000 if start else to_us(now()) // 1000 - span_ms
+    messages = recordings.schedule(
+        recorded,
+        speed=speed,
+        once=once,
+        start_ms=start_ms,
+        at_publishing=start is None and speed > 0,
+        retain=retain,
+    )
+    sent = _publish_with_progress(messages, broker, qos, total=len(recorded) if once else None)
+    what = "acknowledged" if qos else "sent"
+    print(f"{sent} messages {what} by {broker}")
+
+
+def simulate(
+    to: str, *, racks: int, seed: int, qos: int, user: str | None, password_file: Path | None, ca_file: Path | None
+) -> None:
+    """Publishes a simulated hall in real time, until it is stopped."""
+    log_to_stderr()
+    broker = address(to, user, password_file, ca_file)
+    hall = Hall(HallSettings(racks=racks, rows=max(2, racks // 32), cdus=-(-racks // 16), serial=seed))
+    simulation = ticks(hall, now(), seed, timetable=demo_timetable(hall))
+    _publish_with_progress(outgoing(simulation), broker, qos, total=None)
+
+
+def address(to: str, user: str | None, password_file: Path | None, ca_file: Path | None) -> Broker:
+    """Where to publish, out of the options. Raises Permanent in words."""
+    try:
+        host, port, secure = parse_mqtt_url(to)
+    except ValueError as error:
+        raise Permanent(str(error), where="--to") from error
+    if (user is None) != (password_file is None):
+        raise Permanent("--user and --password-file go together", where="--user", todo="Give both.")
+    password = read_secret(password_file) if password_file else None
+    tls = ssl.create_default_context(cafile=ca_file) if secure else None
+    return Broker(host, port, user, password, tls)
+
+
+def _publish_with_progress(messages: Iterator[Outgoing], broker: Broker, qos: int, total: int | None) -> int:
+    with Progress(
+        TextColumn(f"to {broker}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("publish", total=total)
+        with contextlib.suppress(KeyboardInterrupt):
+            return asyncio.run(
+                publish(messages, broker, qos=qos, patience_s=60, sent=lambda n: progress.update(task, completed=n))
+            )
+    return int(next(itertools.chain([progress.tasks[0].completed], [0])))

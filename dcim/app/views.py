@@ -1,0 +1,166 @@
+"""Alarms as the API and the event stream show them: one shape for both.
+
+Lives here: the bodies and how an alarm becomes one. Not here: states (alerts.lifecycle), routes (api/alarms.py)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from alerts.engine import AlarmView
+from alerts.lifecycle import Transition
+from dcim.core.assets import AssetKey
+from dcim.core.plant import Plant
+
+
+class EvidenceBody(BaseModel):
+    """One line of the argument."""
+
+    what: str = Field(examples=["Inventory"])
+    shows: str = Field(description="The figure with its unit, or a word.", examples=["−0.9 L/min"])
+    bearing: Literal["for", "against", "ruled_out", "unknown"]
+    point: int | None = Field(description="The point whose trend shows it.")
+
+
+class RationaleBody(BaseModel):
+    """Why the rule exists."""
+
+    cause: str
+    consequence: str
+    action: list[str] = Field(description="Steps, in order.")
+    respond_within_min: float = Field(description="Time to respond, minutes.")
+
+
+class TransitionBody(BaseModel):
+    """One change of an alarm, as the journal has it."""
+
+    seq: int = Field(description="Its place in the journal.")
+    at: datetime
+    id: str = Field(description="The alarm.")
+    change: str = Field(description="activated, returned, latched, acknowledged, reset, escalated, eased.")
+    before: str
+    after: str
+    priority: int
+    by: str = Field(description='Who did it; "" for the product itself.')
+    comment: str
+    why: str
+
+
+class AlarmBody(BaseModel):
+    """One alarm: from its first activation until it is normal again."""
+
+    id: str
+    rule: str = Field(examples=["leak-wet"])
+    kind: str = Field(examples=["leak_wet"])
+    title: str = Field(examples=["Leak at H1-A05"])
+    summary: str = Field(description="The finding in one line.")
+    site: str
+    asset: str = Field(description="Id of the asset.")
+    asset_name: str
+    asset_kind: str
+    where: str = Field(description="Where to go.", examples=["Hall 1 · row A · position 5"])
+    qualifier: str = Field(description="Tells several alarms of one rule at one asset apart.")
+    priority: int = Field(ge=1, le=4, description="1 critical, 2 high, 3 medium, 4 low.")
+    priority_word: Literal["critical", "high", "medium", "low"]
+    state: str = Field(description='ISA-18.2 state; "normal" on the stream alone: it is over.')
+    since: datetime = Field(description="The latest activation.")
+    opened_at: datetime
+    activations: int = Field(description="How often the condition came in this occurrence.")
+    returned_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    comment: str | None = Field(description="What whoever acknowledged it added.")
+    score: float | None = Field(description="The detector's own statistic.")
+    confidence: float | None = Field(description="0 to 1.")
+    time_to_limit_s: float | None = Field(description="Seconds until the harm, where a model can tell.")
+    evidence: list[EvidenceBody]
+    check_first: list[str] = Field(description="What a technician does first, in order.")
+    rationale: RationaleBody | None = Field(description="null where the rule is no longer in the rules.")
+    cannot_tell: str | None = Field(description="Why the detector cannot tell whether it still stands.")
+    masked: int = Field(description="Findings that this alarm hides, because it explains them.")
+    history: list[TransitionBody] | None = Field(
+        default=None, description="Its changes, oldest first; in the answer about one alarm alone."
+    )
+
+
+def alarm_body(plant: Plant, view: AlarmView, *, over: bool = False) -> AlarmBody:
+    """An alarm as it is shown. over: it has just become normal."""
+    asset = plant.assets.get(AssetKey(view.site, view.asset))
+    finding = view.finding
+    return AlarmBody(
+        id=view.id,
+        rule=view.rule,
+        kind=view.kind.value,
+        title=view.title,
+        summary=view.summary,
+        site=view.site,
+        asset=view.asset,
+        asset_name=asset.name if asset else view.asset,
+        asset_kind=asset.kind if asset else "",
+        where=place_of(plant, AssetKey(view.site, view.asset)),
+        qualifier=view.qualifier,
+        priority=int(view.priority),
+        priority_word=_WORDS[int(view.priority)],
+        state="normal" if over else view.state.value,
+        since=view.since,
+        opened_at=view.opened_at,
+        activations=view.activations,
+        returned_at=view.returned_at,
+        acknowledged_at=view.acknowledged_at,
+        acknowledged_by=view.acknowledged_by or None,
+        comment=view.acknowledged_comment or None,
+        score=finding.score if finding else None,
+        confidence=finding.confidence if finding else None,
+        time_to_limit_s=finding.time_to_limit_s if finding else None,
+        evidence=[
+            EvidenceBody(what=line.what, shows=line.shows, bearing=line.bearing.value, point=line.point)
+            for line in (finding.evidence if finding else ())
+        ],
+        check_first=list(finding.check_first) if finding else [],
+        rationale=RationaleBody(
+            cause=view.rationale.cause,
+            consequence=view.rationale.consequence,
+            action=list(view.rationale.action),
+            respond_within_min=view.rationale.respond_within_min,
+        )
+        if view.rationale
+        else None,
+        cannot_tell=view.cannot_tell or None,
+        masked=view.masks,
+    )
+
+
+def transition_body(transition: Transition) -> TransitionBody:
+    """A change as it is shown."""
+    return TransitionBody(
+        seq=transition.seq,
+        at=transition.at,
+        id=transition.occurrence,
+        change=transition.change.value,
+        before=transition.before.value,
+        after=transition.after.value,
+        priority=int(transition.priority),
+        by=transition.by,
+        comment=transition.comment,
+        why=transition.why,
+    )
+
+
+def place_of(plant: Plant, key: AssetKey) -> str:
+    """Where an asset stands, in words: "Hall 1 · row A · position 5"; the site where nobody placed it."""
+    asset = plant.assets.get(key)
+    if asset is None:
+        return key.site
+    place = asset.placement
+    words = [
+        place.hall,
+        f"row {place.row}" if place.row else "",
+        f"position {place.position}" if place.position else "",
+    ]
+    said = [word for word in words if word]
+    return " · ".join(said) if said else f"site {key.site}"
+
+
+_WORDS: dict[int, Literal["critical", "high", "medium", "low"]] = {1: "critical", 2: "high", 3: "medium", 4: "low"}

@@ -1,0 +1,69 @@
+"""The docs say all that there is: each setting, reason, metric, finding, state and route has its line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from alerts.lifecycle import State
+from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, Tls
+from dcim.core.findings import FindingKind
+from dcim.core.ledger import Fault, RejectReason, Remark
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def rows(page: str) -> set[str]:
+    """The words in code marks in the first cells of a page's tables."""
+    text = (DOCS / page).read_text()
+    cells = re.findall(r"^\| ([^|]*`[^|]*) \|", text, re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Http, PlacedAsset])
+def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
+    assert set(section.model_fields) - {"tls"} <= rows("settings.md")
+    assert {f"tls.{key}" for key in Tls.model_fields} <= rows("settings.md")
+
+
+def test_defaults_are_the_ones_in_the_docs() -> None:
+    text = (DOCS / "settings.md").read_text()
+    for section in (BrokerSource, ListenerSource, Store, Alarms, Http):
+        for key, field in section.model_fields.items():
+            if isinstance(field.default, int) and not isinstance(field.default, bool):
+                assert f"| `{key}` | `{field.default}` |" in text
+
+
+@pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault])
+def test_every_reason_has_its_line(closed_list: type[RejectReason | Remark | Fault]) -> None:
+    assert {entry.value for entry in closed_list} <= rows("ledger.md")
+
+
+def test_every_finding_and_state_has_its_line() -> None:
+    assert {kind.value for kind in FindingKind} | {state.value for state in State} <= rows("findings.md")
+
+
+def test_every_metric_has_its_line() -> None:
+    names = set(re.findall(r'"(dcim_\w+)"', (ROOT / "dcim" / "app" / "metrics.py").read_text()))
+    documented = {name.removesuffix("_total") for name in rows("ledger.md")}
+    assert names
+    assert names <= documented
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    names = set(re.findall(r'"([a-z-]+)[\[>]', block))
+    table = (ROOT / "README.md").read_text()
+    first_cells = " ".join(re.findall(r"^\| ([a-z, -]+) \|", table, re.MULTILINE))
+    assert {name for name in names if not re.search(rf"\b{name}\b", first_cells)} == set()
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
