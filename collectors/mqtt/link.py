@@ -170,22 +170,22 @@ class Link(asyncio.BufferedProtocol, Generic[S]):
         if data and not self._leaving:
             self._transport.write(data)
         if self.session.over:
-            self._leave()
+            self._leave(linger=bool(data))
 
     def abort(self) -> None:
         """Closes the socket at once, whatever is still to be written."""
         if self._transport is not None:
             self._transport.abort()
 
-    def _leave(self) -> None:
-        """Closes so that the other end still gets our last packet: ends our side, reads on for a moment."""
+    def _leave(self, *, linger: bool) -> None:
+        """Closes. linger: so that the other end still gets our last packet; our side ends, and is read for a moment."""
         if self._leaving or self._transport is None:
             return
         self._leaving = True
         if self._holds:
             self._transport.resume_reading()
         self._cut_off = self._loop.call_later(LINGER_S, self.abort)
-        if not self._transport.can_write_eof():  # TLS
+        if not linger or not self._transport.can_write_eof():  # TLS cannot, and lingers by itself
             self._transport.close()
             return
         try:

@@ -309,7 +309,7 @@ class Listener:
         """Counts a fault; tells it, but not again and again for one device that comes back and back."""
         self._ledger.fault(self.name, fault)
         if self._may_say(host, what):
-            _log.warning(what, source=self.name, peer=host, fault=fault.value, todo=todo)
+            _log.warning(what, source=self.name, peer=host, fault=fault.value, **({"todo": todo} if todo else {}))
 
     def _may_say(self, host: str, what: str) -> bool:
         now = asyncio.get_running_loop().time()

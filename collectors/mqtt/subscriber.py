@@ -245,7 +245,7 @@ class Subscriber:
         if line != self.trouble:
             self.trouble = line
             address = f"{self._settings.host}:{self._settings.port}"
-            _log.warning(what, source=self.name, broker=address, fault=fault.value, todo=todo)
+            _log.warning(what, source=self.name, broker=address, fault=fault.value, **({"todo": todo} if todo else {}))
 
     def _set_connected(self, connected: bool) -> None:
         if connected != self.connected:
