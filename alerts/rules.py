@@ -150,13 +150,15 @@ class Rule:
     """While an alarm of one of these kinds stands at the same site, no alarm of this rule begins."""
 
     def headline(self, subject: Subject, asset_name: str) -> str:
-        """The title with its blanks filled in. {what} is the qualifier, without the limit's name where there is one.
+        """The title with its blanks filled in. {what} is the qualifier, without the limit's name where there is one; a
+        title that ends in it loses its colon where there is nothing to tell.
 
         >>> default()["flow-lost"].headline(Subject("oslo", "0071"), "C07")
         'Coolant flow lost at C07'
         """
         what = subject.qualifier.partition("|")[2] if self.limit is not None else subject.qualifier
-        return self.title.replace("{asset}", asset_name).replace("{site}", subject.site).replace("{what}", what)
+        blanks = {"asset": asset_name, "site": subject.site, "what": what}
+        return self.title.format_map(blanks).rstrip(" :")
 
 
 @dataclass(frozen=True, slots=True)

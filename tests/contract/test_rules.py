@@ -94,8 +94,9 @@ def test_a_title_names_the_asset_and_what_follows_the_limits_name() -> None:
     shipped = rules.default()
     subject = Subject("oslo", "n5", "gpu-temperature-high|GpuTemperature 3")
     assert shipped["gpu-temperature-high"].headline(subject, "node 5") == "GPU hot at node 5: GpuTemperature 3"
-    stale = shipped["point-stale"].headline(Subject("oslo", "C07", "RackPower"), "C{what}07")
-    assert stale.startswith("No values from C")
+    stale = shipped["point-stale"]
+    assert stale.headline(Subject("oslo", "C07", "Gpus"), "C{what}07") == "No values from C{what}07: Gpus"
+    assert stale.headline(Subject("oslo", "C07"), "C07") == "No values from C07"
 
 
 def test_limits_carry_the_rules_name_and_the_assets_kind() -> None:

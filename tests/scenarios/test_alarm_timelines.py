@@ -68,6 +68,13 @@ def test_a_drop_that_flutters_on_the_contact_is_one_alarm(plant: Timeline) -> No
     plant.expect("00:53", alarms=["rack-7 rack-leak-wet: returned, critical"])  # dry at 00:48, off-delay 5 s
 
 
+def test_what_is_gone_does_not_escalate_while_its_off_delay_runs(plant: Timeline) -> None:
+    plant.at("00:10", wet("rack-7"))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
+    plant.at("00:38", dry("rack-7"))
+    plant.expect("00:43", alarms=["rack-7 rack-leak-wet: returned, high"])
+
+
 def test_acknowledged_and_then_gone_leaves_the_list(plant: Timeline) -> None:
     plant.at("00:10", wet("rack-7"))
     plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
