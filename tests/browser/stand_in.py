@@ -76,6 +76,7 @@ class StandIn:
         self.stale_after_s = 250.0
         self.silent = False  # the stream stays open and says nothing
         self.refusing = False  # every answer is 503
+        self.held_back_s = 0.0  # what the stream says is so old when it comes
         self.requests: list[str] = []
         self.posted: list[Json] = []
         self.turn = 0
@@ -357,6 +358,10 @@ class StandIn:
             for queue, loop in self._queues.items():
                 loop.call_soon_threadsafe(queue.put_nowait, None)
 
+    def said_at(self) -> str:
+        """When what the stream brings now was sent."""
+        return iso(datetime.now(UTC) - timedelta(seconds=self.held_back_s))
+
     async def stream(self) -> AsyncIterator[str]:
         """One client's events, with its pulses."""
         queue: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
@@ -364,14 +369,14 @@ class StandIn:
             self._queues[queue] = asyncio.get_running_loop()
         try:
             if not self.silent:
-                yield event("hello", {"at": iso(datetime.now(UTC))})
+                yield event("hello", {"at": self.said_at()})
                 yield event("alarms", {"items": self.standing(), "masked": self.masked})
             while True:
                 try:
                     frame = await asyncio.wait_for(queue.get(), self.pulse_s)
                 except TimeoutError:
                     if not self.silent:
-                        yield event("pulse", {"at": iso(datetime.now(UTC))})
+                        yield event("pulse", {"at": self.said_at()})
                     continue
                 if frame is None:
                     return

@@ -193,7 +193,8 @@ def test_a_thousand_racks_fit_one_screen_and_only_what_changed_is_touched(consol
             {subtree: true, childList: true, attributes: true, characterData: true});
         }"""
     )
-    thousand.change("demo/H1-T50", power_pct=22.0)
+    thousand.change("demo/H1-T50", tell=False, power_pct=22.0)
+    thousand.tell_hall(list(thousand.racks))
     expect(seen.tile("demo/H1-T50")).to_have_attribute("data-q", "0")
     assert seen.page.evaluate("[...window.touched]") == ["demo/H1-T50"]
     for key in thousand.racks:

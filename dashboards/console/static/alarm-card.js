@@ -4,7 +4,7 @@
 
 import { get } from "./api.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
-import { stamp, time, utc, zone } from "./format.js";
+import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
 import { setButton } from "./alarm-list.js";
 import { stateWords, unacknowledged } from "./store.js";
@@ -37,6 +37,8 @@ export class AlarmCard {
     this.rest = el("span");
     this.summary = el("p");
     this.limit = el("p.harm");
+    this.doubt = el("p");
+    this.masks = el("p.sub");
     this.over = el("p", { role: "status" });
     this.evidence = el("dl.ev");
     this.why = el("div.sub");
@@ -65,6 +67,8 @@ export class AlarmCard {
       el("div.sub", {}, this.place, " · since ", this.onset, this.rest),
       this.summary,
       this.limit,
+      this.doubt,
+      this.masks,
       this.over,
       this.parts.evidence,
       this.parts.why,
@@ -127,16 +131,9 @@ export class AlarmCard {
       typeof alarm.confidence === "number" ? ` · confidence ${Math.min(0.99, alarm.confidence).toFixed(2)}` : "";
     text(this.rest, `${confidence} · ${alarm.priority_word}, ${stateWords(alarm)}`);
     optional(this.summary, alarm.summary === alarm.title ? "" : alarm.summary);
-    optional(
-      this.limit,
-      [
-        standing && alarm.state !== "returned" ? timeToLimit(alarm) : "",
-        alarm.cannot_tell && `? Cannot tell any more: ${alarm.cannot_tell}`,
-        alarm.masked && `Explains ${alarm.masked} more, masked`,
-      ]
-        .filter(Boolean)
-        .join(" · "),
-    );
+    optional(this.limit, standing && alarm.state !== "returned" ? timeToLimit(alarm) : "");
+    optional(this.doubt, alarm.cannot_tell && `? Cannot tell any more: ${alarm.cannot_tell}`);
+    optional(this.masks, alarm.masked && `Explains ${many(alarm.masked, "more alarm")}, masked.`);
     optional(
       this.over,
       standing

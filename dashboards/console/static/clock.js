@@ -5,7 +5,8 @@ let ahead = null; // service time − monotonic time of this page, ms
 
 /**
  * Learns from a message that says when it was sent. Returns how late it is in ms, against the fastest seen since the
- * connection began: a proxy that holds messages back shows as lateness, not as a slower clock.
+ * last fresh one: a proxy that holds a stream back shows as lateness, not as a slower clock. fresh: the message answers
+ * a request of ours, so nobody can have held it back for long; it also heals a clock that was set back.
  */
 export function hear(iso, fresh = false) {
   const offset = Date.parse(iso) - performance.now();
@@ -17,6 +18,11 @@ export function hear(iso, fresh = false) {
 /** Now, by the service's clock, ms since 1970; before the first word from the service, by the browser's. */
 export function now() {
   return ahead === null ? Date.now() : performance.now() + ahead;
+}
+
+/** Whether the service has ever said what time it is. */
+export function known() {
+  return ahead !== null;
 }
 
 /** Seconds from an ISO time until now, by the service's clock; never negative. */

@@ -48,7 +48,7 @@ export function wholeAge(seconds) {
 /** A share that never says 100 % while anything is missing. */
 export function share(part, whole) {
   if (!whole) return MISSING;
-  return part === whole ? "100 %" : `${Math.floor((1000 * part) / whole) / 10} %`;
+  return part === whole ? "100\u00a0%" : `${Math.floor((1000 * part) / whole) / 10}\u00a0%`;
 }
 
 /** Plural by count: "1 rack", "8 racks". */

@@ -4,7 +4,7 @@
 import { askOperator, operator } from "./acknowledge.js";
 import * as clock from "./clock.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
-import { age, many, number, timeOfDay, utc, wholeAge } from "./format.js";
+import { MISSING, age, many, number, timeOfDay, utc, wholeAge } from "./format.js";
 import { unacknowledged } from "./store.js";
 
 const PRIORITIES = [
@@ -138,9 +138,9 @@ export class Frame {
   /** Once a second: clock, age, banner. */
   beat() {
     const now = clock.now();
-    text(byId("clock"), timeOfDay(now));
-    attr(byId("clock"), "datetime", new Date(now).toISOString());
-    attr(byId("clock"), "title", utc(now));
+    text(byId("clock"), clock.known() ? timeOfDay(now) : MISSING);
+    attr(byId("clock"), "datetime", clock.known() && new Date(now).toISOString());
+    attr(byId("clock"), "title", clock.known() && utc(now));
     const { state } = this.#link;
     const silence = this.#link.silence();
     const live = byId("live");

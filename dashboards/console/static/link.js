@@ -93,9 +93,8 @@ export class Link extends EventTarget {
   }
 
   #greet(data) {
-    clock.hear(data.at, true);
     this.#failures = 0;
-    this.#alive(0);
+    this.#alive(clock.hear(data.at));
     this.#renew();
   }
 
@@ -131,7 +130,7 @@ export class Link extends EventTarget {
   async #fetch() {
     try {
       const hall = await get("/hall");
-      clock.hear(hall.at);
+      clock.hear(hall.at, true);
       this.#answered = performance.now();
       this.problem = null;
       this.#store.takeHall(hall);
