@@ -1,0 +1,47 @@
+"""Mixed: one source that carries both buses, as a broker does when everything in a hall talks to it.
+
+Lives here: which message is whose. Not here: how either is read (dsx.py, gpu.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collectors.codecs.bounds import Bounds
+from collectors.codecs.dsx import DsxCodec
+from collectors.codecs.gpu import GpuCodec
+from dcim.core.points import PointIndex
+from dcim.core.ports import Decoded, Message
+from dcim.core.readings import Readings
+
+
+class MixedCodec:
+    """GPU telemetry by its topic, everything else as the BMS event bus. The order is kept within each of the two."""
+
+    name = "dsx+gpu"
+
+    def __init__(self, index: PointIndex, *, site: str, bus: str, bounds: Bounds | None = None) -> None:
+        self._dsx = DsxCodec(index, site=site, bus=bus, bounds=bounds)
+        self._gpu = GpuCodec(index, site=site, bounds=bounds)
+
+    def decode(self, messages: Sequence[Message], received: int) -> Decoded:
+        """Decodes one batch. Raises nothing."""
+        gpu = [message for message in messages if message[0].startswith(b"dcim/")]
+        if not gpu:
+            return self._dsx.decode(messages, received)
+        dsx = [message for message in messages if not message[0].startswith(b"dcim/")]
+        return _joined(self._dsx.decode(dsx, received), self._gpu.decode(gpu, received))
+
+
+def _joined(one: Decoded, other: Decoded) -> Decoded:
+    return Decoded(
+        readings=Readings.concat([one.readings, other.readings]),
+        held=Readings.concat([one.held, other.held]),
+        rejects=one.rejects + other.rejects,
+        described=one.described + other.described,
+        repeated=one.repeated + other.repeated,
+        bound=one.bound + other.bound,
+        remarks={
+            remark: one.remarks.get(remark, 0) + other.remarks.get(remark, 0)
+            for remark in one.remarks.keys() | other.remarks.keys()
+        },
+    )
