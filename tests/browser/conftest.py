@@ -84,7 +84,8 @@ Open = Callable[..., Watched]
 def console(chromium: Browser) -> Iterator[Open]:
     """Opens the console over a stand-in: `console(hall, "/#/alarms", operator="night shift", color_scheme="dark")`.
 
-    controlled: the page's clocks can be put forward by `page.clock`. live: wait until the event stream has begun."""
+    controlled: the page's clocks can be put forward by `page.clock`. live: wait until the event stream has begun.
+    refused: a status that the very first requests provoke."""
     opened: list[Watched] = []
     served: list[Served] = []
     contexts = []
@@ -96,6 +97,7 @@ def console(chromium: Browser) -> Iterator[Open]:
         operator: str = "",
         controlled: bool = False,
         live: bool = True,
+        refused: int | None = None,
         **context: Any,
     ) -> Watched:
         hall = hall or StandIn()
@@ -111,7 +113,7 @@ def console(chromium: Browser) -> Iterator[Open]:
             page.add_init_script(f"localStorage.setItem('dcim.operator', {operator!r})")
         if controlled:
             page.clock.install()
-        one = Watched(page, hall, server.url)
+        one = Watched(page, hall, server.url, {refused} if refused else set())
         one.watch()
         opened.append(one)
         page.goto(server.url + path)

@@ -81,12 +81,11 @@ class StandIn:
         self.posted: list[Json] = []
         self.turn = 0
         self.alarms: dict[str, Json] = {}
-        self.over: dict[str, Json] = {}
-        self.masked = 0
         self.racks: dict[str, Json] = {}
         self.cdus: dict[str, Json] = {}
         self.halls: list[Json] = []
-        self.rejects: dict[str, int] = {"malformed_payload": 3, "time_ahead": 1}
+        self.reasons: dict[str, int] = {"malformed_payload": 3, "time_ahead": 1}
+        self.warnings: list[str] = []
         self._queues: dict[asyncio.Queue[tuple[str, str] | None], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
         if racks:
@@ -253,14 +252,17 @@ class StandIn:
                 },
                 "masked": 11,
                 "history": [
-                    {"at": iso(since), "event": "raised", "from": "normal", "to": "unacknowledged", "priority": 2},
-                    {
-                        "at": iso(since + timedelta(seconds=45)),
-                        "event": "escalated",
-                        "from": "unacknowledged",
-                        "to": "unacknowledged",
-                        "priority": 1,
-                    },
+                    transition(f"leak-{asset}", 1, since, "activated", "normal", "unacknowledged", 2),
+                    transition(
+                        f"leak-{asset}",
+                        2,
+                        since + timedelta(seconds=45),
+                        "escalated",
+                        "unacknowledged",
+                        "unacknowledged",
+                        1,
+                        why="two independent signals",
+                    ),
                 ],
                 **more,
             },
@@ -284,6 +286,8 @@ class StandIn:
             "priority_word": "medium",
             "state": "unacknowledged",
             "since": iso(datetime.now(UTC)),
+            "opened_at": iso(datetime.now(UTC)),
+            "activations": 1,
             "returned_at": None,
             "acknowledged_at": None,
             "acknowledged_by": None,
@@ -297,51 +301,49 @@ class StandIn:
             "rationale": None,
             "masked": 0,
             "history": [],
-            "version": 0,
         }
         had = self.alarms.get(alarm_id, blank)
         alarm = had | fields
         alarm["asset_name"] = alarm["asset_name"] or alarm["asset"]
-        alarm["version"] = had["version"] + 1
         self.alarms[alarm_id] = alarm
-        self.masked = sum(one["masked"] for one in self.alarms.values())
-        self.publish("alarm", alarm)
+        self.publish("alarm", listed(alarm))
         return alarm
 
     def end(self, alarm_id: str) -> None:
         """The alarm is over."""
-        alarm = self.alarms.pop(alarm_id)
-        self.over[alarm_id] = alarm | {"state": "normal", "version": alarm["version"] + 1}
-        self.publish("alarm", self.over[alarm_id])
+        self.publish("alarm", listed(self.alarms.pop(alarm_id)) | {"state": "normal"})
 
     def acknowledge(self, alarm_id: str, by: str, comment: str | None = None, *, tell: bool = True) -> Json:
         """Somebody acknowledges, here or on another screen."""
-        now = iso(datetime.now(UTC))
-        line = {
-            "at": now,
-            "event": "acknowledged",
-            "from": "unacknowledged",
-            "to": "acknowledged",
-            "by": by,
-            "comment": comment,
-        }
+        now = datetime.now(UTC)
         alarm = self.alarms[alarm_id]
+        seq = len(alarm["history"]) + 1
+        line = transition(
+            alarm_id,
+            seq,
+            now,
+            "acknowledged",
+            alarm["state"],
+            "acknowledged",
+            alarm["priority"],
+            by=by,
+            comment=comment or "",
+        )
         changed = alarm | {
             "state": "acknowledged",
-            "acknowledged_at": now,
+            "acknowledged_at": iso(now),
             "acknowledged_by": by,
             "comment": comment,
             "history": [*alarm["history"], line],
-            "version": alarm["version"] + 1,
         }
         self.alarms[alarm_id] = changed
         if tell:
-            self.publish("alarm", changed)
+            self.publish("alarm", listed(changed))
         return changed
 
     def standing(self) -> list[Json]:
         """Alarms as the listing has them."""
-        return sorted(self.alarms.values(), key=lambda a: (a["priority"], a["since"]))
+        return [listed(alarm) for alarm in sorted(self.alarms.values(), key=lambda a: (a["priority"], a["since"]))]
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -370,7 +372,7 @@ class StandIn:
         try:
             if not self.silent:
                 yield event("hello", {"at": self.said_at()})
-                yield event("alarms", {"items": self.standing(), "masked": self.masked})
+                yield event("alarms", {"items": self.standing()})
             while True:
                 try:
                     frame = await asyncio.wait_for(queue.get(), self.pulse_s)
@@ -387,6 +389,39 @@ class StandIn:
                 self._queues.pop(queue, None)
 
 
+def transition(
+    alarm: str,
+    seq: int,
+    at: datetime,
+    change: str,
+    before: str,
+    after: str,
+    priority: int,
+    *,
+    by: str = "",
+    comment: str = "",
+    why: str = "",
+) -> Json:
+    """One line of an alarm's history."""
+    return {
+        "seq": seq,
+        "at": iso(at),
+        "id": alarm,
+        "change": change,
+        "before": before,
+        "after": after,
+        "priority": priority,
+        "by": by,
+        "comment": comment,
+        "why": why,
+    }
+
+
+def listed(alarm: Json) -> Json:
+    """An alarm as lists and events have it: without its history."""
+    return alarm | {"history": None}
+
+
 def event(name: str, data: Json) -> str:
     """One server-sent event."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
@@ -396,6 +431,98 @@ def problem(status: int, title: str, **more: Any) -> JSONResponse:
     """An error after RFC 9457."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": "", "instance": ""} | more
     return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def account(source: str, codec: str, now: datetime, **more: Any) -> Json:
+    """A source's account. value, metadata: (received, stored, duplicate)."""
+    kinds = {
+        kind: dict(zip(("received", "stored", "duplicate"), more.pop(kind, (0, 0, 0)), strict=True))
+        for kind in ("value", "metadata", "unreadable")
+    }
+    sums = {name: sum(kind[name] for kind in kinds.values()) for name in ("received", "stored", "duplicate")}
+    reasons = more.pop("reasons", {})
+    rejected = sum(reasons.values())
+    return {
+        "source": source,
+        "codec": codec,
+        "since": iso(now - timedelta(hours=3)),
+        "connected": False,
+        "messages": 0,
+        **sums,
+        "rejected": rejected,
+        "pending": sums["received"] - sums["stored"] - sums["duplicate"] - rejected,
+        "carried": 0,
+        "balance": 0,
+        "balanced": True,
+        "kinds": kinds,
+        "reasons": reasons,
+        "remarks": {},
+        "faults": {},
+        "last_received": None,
+    } | more
+
+
+def asset_detail(asset: Json, values: Json) -> Json:
+    """An asset with its points and their last values."""
+    now = iso(datetime.now(UTC))
+    site, name = asset["site"], asset["id"]
+    details = [
+        {
+            "id": i,
+            "site": site,
+            "asset": name,
+            "quantity": key,
+            "unit": "",
+            "unit_known": True,
+            "name": key,
+            "point_type": key,
+            "object_type": "Rack",
+            "path": f"x/{key}",
+            "areas": [],
+            "loop": None,
+            "side": None,
+            "phase": "",
+            "part": "",
+            "setpoint": False,
+            "integration": "",
+            "states": {},
+        }
+        for i, key in enumerate(values)
+    ]
+    readings = [
+        {
+            "point": i,
+            "site": site,
+            "asset": name,
+            "quantity": key,
+            "name": key,
+            "unit": "",
+            "time": now,
+            "heard": now,
+            "age_s": 0.4,
+            "value": value,
+            "quality": "good",
+            "state": None,
+        }
+        for i, (key, value) in enumerate(values.items())
+    ]
+    return {
+        "site": site,
+        "id": name,
+        "name": asset["name"],
+        "kind": "Rack",
+        "described": True,
+        "hall": asset["hall"],
+        "row": asset["row"],
+        "position": asset.get("position"),
+        "rated_power_kw": asset.get("rated_power_kw"),
+        "within": "",
+        "points": len(details),
+        "readings": readings,
+        "details": details,
+        "fed_by": {"power": asset.get("feeds", []), "coolant": asset.get("cdus", [])},
+        "feeds": {"power": [], "coolant": []},
+    }
 
 
 def application(hall: StandIn) -> FastAPI:
@@ -422,28 +549,30 @@ def application(hall: StandIn) -> FastAPI:
 
     @app.get("/api/v1/alarms/{alarm_id}")
     async def get_alarm(alarm_id: str) -> Response:
-        alarm = hall.alarms.get(alarm_id) or hall.over.get(alarm_id)
-        return JSONResponse(alarm) if alarm else problem(404, "No such alarm")
+        alarm = hall.alarms.get(alarm_id)
+        return JSONResponse(alarm) if alarm else problem(404, "Not found", detail=f"There is no alarm {alarm_id}.")
 
     @app.post("/api/v1/alarms/{alarm_id}/acknowledge")
     async def acknowledge(alarm_id: str, request: Request) -> Response:
         said = await request.json()
         hall.posted.append({"id": alarm_id} | said)
         alarm = hall.alarms.get(alarm_id)
+        if said.keys() - {"by", "comment"} or not said.get("by"):
+            return problem(422, "The request is not valid")
         if alarm is None:
-            return problem(404, "No such alarm")
-        if alarm["state"] == "acknowledged" or said.get("version", alarm["version"]) != alarm["version"]:
-            return problem(409, "The alarm has changed", alarm=alarm)
+            return problem(404, "Not found", detail=f"Alarm {alarm_id} is over.")
+        if alarm["acknowledged_by"]:
+            return problem(409, "Already acknowledged", alarm=listed(alarm))
         return JSONResponse(hall.acknowledge(alarm_id, said["by"], said.get("comment")))
 
     @app.get("/api/v1/readings")
     async def readings(point: int, start: datetime, end: datetime) -> Json:
         times = [start + timedelta(seconds=10 * i) for i in range(int((end - start).total_seconds() // 10))]
         onset = len(times) - 18
-        values: list[float | None] = [
-            round(48.2 + 0.2 * wave(i + point) - max(0, i - onset) * 0.17, 2) for i in range(len(times))
-        ]
-        values[60:66] = [None] * 6
+        values = [round(48.2 + 0.2 * wave(i + point) - max(0, i - onset) * 0.17, 2) for i in range(len(times))]
+        qualities = [1 if 100 <= i < 106 else 0 for i in range(len(times))]
+        for rows in (times, values, qualities):
+            del rows[30:60]  # what nobody measured has no entry
         one = {
             "point": point,
             "site": "demo",
@@ -453,76 +582,47 @@ def application(hall: StandIn) -> FastAPI:
             "unit": "L" if point == 12 else "L/min",
             "times": [iso(t) for t in times],
             "values": values,
-            "qualities": [1 if 100 <= i < 106 else 0 for i in range(len(times))],
+            "qualities": qualities,
         }
-        return {"start": iso(start), "end": iso(end), "every_s": 10, "series": [one]}
+        return {"start": iso(start), "end": iso(end), "every_s": 10, "how": "mean", "series": [one]}
 
     @app.get("/api/v1/assets/{asset_id}")
     async def asset(asset_id: str, site: str) -> Response:
         rack = hall.racks.get(f"{site}/{asset_id}") or hall.cdus.get(f"{site}/{asset_id}")
         if rack is None:
             return problem(404, "No such asset")
-        now = iso(datetime.now(UTC))
-        points = [
-            {
-                "id": i,
-                "quantity": key,
-                "name": key,
-                "unit": "",
-                "loop": None,
-                "side": None,
-                "phase": None,
-                "part": None,
-                "setpoint": False,
-                "value": value,
-                "time": now,
-                "quality": 0,
-                "state": None,
-            }
-            for i, (key, value) in enumerate(rack["values"].items())
-            if not isinstance(value, list)
-        ]
-        return JSONResponse({"site": site, "id": asset_id, "points": points})
+        values = {key: value for key, value in rack["values"].items() if not isinstance(value, list)}
+        return JSONResponse(asset_detail(rack, values))
 
     @app.get("/api/v1/ledger")
     async def ledger() -> Json:
         now = datetime.now(UTC)
-        rejected = sum(hall.rejects.values())
-        bus = {
-            "source": "bms",
-            "codec": "dsx",
-            "since": iso(now - timedelta(hours=3)),
-            "messages": 4711,
-            "received": {"value": 4545, "metadata": 166},
-            "stored": {"value": 4500 - rejected, "metadata": 166},
-            "duplicate": {"value": 40},
-            "rejected": hall.rejects,
-            "pending": 5,
-            "remarks": {"value_implausible": 2},
-            "faults": {},
-            "balanced": True,
-            "balance": 0,
-            "last_received": iso(now - timedelta(seconds=1)),
-            "connected": True,
+        bus = account(
+            "bms",
+            "dsx",
+            now,
+            messages=4711,
+            value=(4545, 4496, 40),
+            metadata=(166, 166, 0),
+            reasons=hall.reasons,
+            remarks={"value_implausible": 2},
+            last_received=iso(now - timedelta(seconds=1)),
+            connected=True,
+        )
+        silent = account("gpus", "gpu", now, faults={"connection_refused": 7})
+        return {"items": [bus, silent], "warnings": hall.warnings, "unwatched": 0}
+
+    @app.get("/api/v1/ledger/{source}/rejects")
+    async def rejects(source: str) -> list[Json]:
+        reject = {
+            "reason": "malformed_payload",
+            "detail": f"no JSON from {source}",
+            "kind": "unreadable",
+            "received": iso(datetime.now(UTC)),
+            "topic": "BMS/v1/PUB/Value/Rack/RackPower/x",
+            "payload": '{"value": oops',
         }
-        silent = {
-            "source": "gpus",
-            "codec": "gpu",
-            "since": iso(now - timedelta(hours=3)),
-            "messages": 0,
-            "received": {},
-            "stored": {},
-            "duplicate": {},
-            "rejected": {},
-            "pending": 0,
-            "remarks": {},
-            "faults": {"connection_refused": 7},
-            "balanced": True,
-            "balance": 0,
-            "last_received": None,
-            "connected": False,
-        }
-        return {"items": [bus, silent], "total": 2, "next_cursor": None}
+        return [reject, reject | {"reason": "time_ahead", "detail": "2099"}]
 
     @app.get("/api/v1/stream")
     async def stream() -> StreamingResponse:

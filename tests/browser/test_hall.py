@@ -115,11 +115,23 @@ def test_selected_rack_shows_its_indicators(console: Open) -> None:
     supply = card.locator(".ai", has_text="Supply temperature")
     seen.hall.change("demo/H1-B02", supply_c=43.7)
     expect(supply).to_contain_text("43.7")
-    expect(supply).to_contain_text("above usual")
+    band, pointer = (supply.locator(f".{part}").bounding_box() for part in ("band", "pt"))
+    assert pointer["x"] > band["x"] + band["width"], "it stands above the other racks of its hall"
+    expect(supply).to_have_attribute("title", re.compile(r"other racks 34\.\d to 35\.\d"))
+    expect(card.locator(".ai", has_text="kW")).to_have_attribute("title", re.compile("rating 120"))
     expect(seen.tile("demo/H1-B02")).to_have_attribute("aria-current", "true")
     assert "at=demo%2FH1-B02" in seen.page.url
     card.get_by_text("All points").click()
     expect(card.locator("tbody tr")).to_have_count(9)
+    expect(card.locator("tbody tr", has_text="supply_c")).to_contain_text("43.7")
+
+
+def test_no_band_is_invented_where_too_few_racks_make_one(console: Open) -> None:
+    seen = console(StandIn(4, 1), "/#/?at=demo/H1-A02")
+    card = seen.page.locator(".below > .card").first
+    expect(card).to_contain_text("H1-A02 · selected")
+    expect(card.locator(".band:visible")).to_have_count(0)
+    expect(card.locator(".pt:visible")).to_have_count(8)
 
 
 def test_card_beside_the_pointer(console: Open) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,7 +13,7 @@ from playwright.sync_api import expect
 
 from dashboards.console import PAGES, POLICY
 from tests.browser.conftest import Open
-from tests.browser.stand_in import StandIn
+from tests.browser.stand_in import StandIn, transition
 
 CSS = (PAGES / "console.css").read_text(encoding="utf-8")
 TOKENS = {
@@ -223,8 +224,10 @@ def test_what_the_bus_says_stays_text(console: Open) -> None:
     hall.racks["demo/H1-A01"] |= {"name": EVIL, "feeds": [EVIL], "position": None, "hall": EVIL, "row": EVIL}
     hall.cdus["demo/H1-CDU-1"]["name"] = EVIL
     hall.halls[0] |= {"hall": EVIL, "rows": [hall.halls[0]["rows"][0] | {"row": EVIL}]}
-    hall.rejects = {EVIL: 3}
-    evil_id = f'x"/><script>window.pwned=1</script>/{EVIL}'
+    hall.reasons = {EVIL: 3}
+    hall.warnings = [EVIL]
+    evil_id = EVIL.replace("/", "")  # ids have no slash
+
     hall.leak("H1-A02")
     hall.raise_alarm(
         evil_id,
@@ -236,7 +239,7 @@ def test_what_the_bus_says_stays_text(console: Open) -> None:
             "check_first": [EVIL],
             "rationale": {"cause": EVIL, "consequence": EVIL, "action": [EVIL], "respond_within_min": 1},
             "history": [
-                {"at": "2026-11-23T21:33:40Z", "event": EVIL, "from": "", "to": EVIL, "by": EVIL, "comment": EVIL}
+                transition(evil_id, 1, datetime.now(UTC), EVIL, EVIL, EVIL, 1, by=EVIL, comment=EVIL, why=EVIL)
             ],
         },
     )
@@ -251,6 +254,9 @@ def test_what_the_bus_says_stays_text(console: Open) -> None:
     hall.acknowledge(evil_id, EVIL, EVIL)
     page.locator(".side .alarm", has_text=EVIL).first.locator(".what").click()
     expect(page.locator(".below .log")).to_contain_text(EVIL)
+    hall.raise_alarm(evil_id, confidence=0.5)
+    expect(page.locator(".below > .card").nth(1)).to_contain_text("confidence 0.50")
+    expect(page.locator(".below section", has_text="Why it matters").locator("p")).to_have_count(3)
     page.get_by_role("link", name="Alarms").click()
     page.locator("tbody tr", has_text=EVIL).first.click()
     expect(page.locator(".side .drawer h2")).to_have_text(EVIL)
@@ -316,12 +322,17 @@ def test_data_quality_tells_what_became_of_everything(console: Open) -> None:
     hall.set("demo/H1-A02", stale=True)
     seen = console(hall, "/#/quality")
     main = seen.page.locator("main")
-    bms = main.locator(".card", has_text="bms")
+    bms = main.locator(".card", has_text="bms · dsx")
     expect(bms).to_contain_text("4,711 received")
     expect(bms).to_contain_text("= 4,662 stored")
     expect(bms).to_contain_text("Balanced, from 4,711 messages.")
     expect(bms).to_contain_text("Malformed payload3")
     expect(bms).to_contain_text("Value implausible2")
+    bms.get_by_text("Last rejects").click()
+    expect(bms.locator("li").first).to_contain_text("Time ahead: 2099")
+    expect(bms.locator("li").nth(1)).to_contain_text('{"value": oops')
+    seen.hall.warnings = ["The store was damaged: 3 readings of 21:33 are lost."]
+    expect(main.locator(".warnings")).to_contain_text("3 readings of 21:33 are lost")
     expect(main.locator(".card", has_text="gpus")).to_contain_text("Connection refused7")
     expect(main.locator(".card", has_text="Stale racks")).to_contain_text("H1-A02.")
     expect(main).to_contain_text("84 of 96 points fresh (87.5 %)")

@@ -76,6 +76,7 @@ def test_without_a_stream_the_service_is_asked_instead(console: Open) -> None:
 
 def test_a_restart_of_the_service_is_bridged_and_everything_fetched_again(console: Open) -> None:
     seen = console()
+    seen.refused.add(404)  # the history of an alarm that has just ended
     expect(seen.page.locator(".rack")).to_have_count(8)
     before = seen.hall.requests.count("/api/v1/hall")
     seen.hall.change("demo/H1-A01", tell=False, power_pct=21.0)
@@ -130,3 +131,16 @@ def test_times_are_the_viewers_and_utc_on_hover(console: Open) -> None:
     onset = seen.page.locator(".side .drawer time").first
     expect(onset).to_have_text(re.compile(rf"{local} UTC\+5:30|\d+ \w+ {local[:5]} UTC\+5:30"))
     expect(onset).to_have_attribute("title", since.strftime("%Y-%m-%d %H:%M:%S UTC"))
+
+
+def test_who_reads_too_slowly_begins_anew(console: Open) -> None:
+    """The service says that this screen missed events: what it shows may be wrong until everything is fetched again."""
+    seen = console()
+    expect(seen.page.locator(".side")).to_contain_text("No alarm stands.")
+    leak = seen.hall.leak("H1-A03")
+    expect(seen.page.locator(".side .alarm")).to_have_count(1)
+    del seen.hall.alarms[leak["id"]]
+    seen.hall.change("demo/H1-A01", tell=False, power_pct=21.0)
+    seen.hall.publish("lost", {"events": 300})
+    expect(seen.page.locator(".side .alarm")).to_have_count(0)
+    expect(seen.tile("demo/H1-A01").locator("b")).to_have_text("21")

@@ -56,7 +56,7 @@ export function askOperator() {
         ),
       ),
     );
-    document.body.append(dialog);
+    document.body.prepend(dialog);
     dialog.showModal();
     field.select();
   });
@@ -103,7 +103,6 @@ export class Acknowledging extends EventTarget {
       const alarm = await post(`/alarms/${encodeURIComponent(seen.id)}/acknowledge`, {
         by,
         ...(comment && { comment }),
-        version: seen.version,
       });
       this.#store.takeAlarm(alarm);
       notice(`Acknowledged by ${by}: ${alarm.title}.`);
@@ -124,15 +123,13 @@ export class Acknowledging extends EventTarget {
     const now = problem.body?.alarm;
     if (problem.status === 409 && now) {
       this.#store.takeAlarm(now);
-      if (now.acknowledged_by) {
-        return `${now.acknowledged_by} was faster: ${now.title} was acknowledged at ${stamp(now.acknowledged_at)}, ${age(since(now.acknowledged_at))} ago.`;
-      }
-      if (now.state === "normal") return `${now.title} is over: there is nothing left to acknowledge.`;
-      return `${now.title} has changed since you looked (it is ${now.priority_word} now). Look again, then acknowledge.`;
+      const when = `at ${stamp(now.acknowledged_at)}, ${age(since(now.acknowledged_at))} ago`;
+      return `${now.acknowledged_by ?? "Somebody"} was faster: ${now.title} was acknowledged ${when}.`;
     }
-    if (problem.status === 404) return `The service does not know this alarm any more: ${seen.title}.`;
-    if (problem.status === 0)
+    if (problem.status === 404) return `${seen.title} does not stand any more: there is nothing left to acknowledge.`;
+    if (problem.status === 0) {
       return `${problem.message} Whether the acknowledgement was recorded is not known; the list tells when the connection is back.`;
+    }
     return `Not acknowledged. ${problem.message}`;
   }
 }

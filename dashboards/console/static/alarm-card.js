@@ -7,7 +7,7 @@ import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
 import { setButton } from "./alarm-list.js";
-import { stateWords, unacknowledged } from "./store.js";
+import { returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
 const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
@@ -23,13 +23,14 @@ export class AlarmCard {
   #ticked = new Map();
   #asked = null;
   #failed = "";
+  #told = { id: null, grown: "" };
 
   /** idle: what is said while no alarm is chosen. */
   constructor(store, acknowledging, idle) {
     this.#idle = idle;
     this.#store = store;
     this.#acknowledging = acknowledging;
-    this.trend = new Trend();
+    this.trend = new Trend(store);
     this.mark = mark(4);
     this.title = el("h2");
     this.place = el("span");
@@ -131,7 +132,7 @@ export class AlarmCard {
       typeof alarm.confidence === "number" ? ` · confidence ${Math.min(0.99, alarm.confidence).toFixed(2)}` : "";
     text(this.rest, `${confidence} · ${alarm.priority_word}, ${stateWords(alarm)}`);
     optional(this.summary, alarm.summary === alarm.title ? "" : alarm.summary);
-    optional(this.limit, standing && alarm.state !== "returned" ? timeToLimit(alarm) : "");
+    optional(this.limit, standing && !returned(alarm) ? timeToLimit(alarm) : "");
     optional(this.doubt, alarm.cannot_tell && `? Cannot tell any more: ${alarm.cannot_tell}`);
     optional(this.masks, alarm.masked && `Explains ${many(alarm.masked, "more alarm")}, masked.`);
     optional(
@@ -147,12 +148,32 @@ export class AlarmCard {
       this.root.closest("main, aside")?.querySelector("[aria-current] .what, [aria-selected=true]")?.focus();
     this.#argue(alarm);
     this.#reason(alarm);
-    this.parts.log.hidden = !alarm.history?.length;
+    this.#recount(alarm);
+  }
+
+  // Lists and events leave the history out, so it is fetched whenever it must have grown.
+  async #recount(alarm) {
+    const { id, state, priority, since, acknowledged_at } = alarm;
+    const grown = [id, state, priority, since, acknowledged_at].join(" ");
+    if (this.#told.grown === grown) return;
+    if (this.#told.id !== id) this.#tell([]);
+    this.#told = { id, grown };
+    try {
+      const { history } = alarm.history ? alarm : await get(`/alarms/${encodeURIComponent(id)}`);
+      if (this.#told.grown === grown) this.#tell(history ?? []);
+    } catch (problem) {
+      // 404: it is over, and what was told so far stays; anything else is tried again with the next change
+      if (problem.status !== 404 && this.#told.grown === grown) this.#told = { id, grown: "" };
+    }
+  }
+
+  #tell(history) {
+    this.parts.log.hidden = !history.length;
     keyed(
       this.log,
-      alarm.history ?? [],
-      (h) => `${h.at} ${h.event} ${h.to}`,
-      (h) => el("li", {}, time(h.at), ` ${told(h)}`),
+      history,
+      (change) => change.seq,
+      (change) => el("li", {}, time(change.at), ` ${told(change)}`),
     );
   }
 
@@ -236,7 +257,7 @@ export class AlarmCard {
       if (id !== this.#id) return;
       this.#failed =
         problem.status === 404
-          ? `There is no alarm ${id}. It may be of another installation, or the link was cut. What stands now is in the list.`
+          ? `Alarm ${id} does not stand: it is over, or the link was cut. What stands now is in the list.`
           : `This alarm could not be fetched. ${problem.message}`;
       this.update();
     } finally {
@@ -250,11 +271,8 @@ function optional(node, sentence) {
   node.hidden = !sentence;
 }
 
-// One line of history: what happened, who, and what they said.
-function told({ event, to, by, comment, priority }) {
-  const what =
-    to && to !== event ? `${words(event).toLowerCase()}: ${words(to).toLowerCase()}` : words(event).toLowerCase();
-  return [what, by && `by ${by}`, priority && `priority ${priority}`, comment && `“${comment}”`]
-    .filter(Boolean)
-    .join(", ");
+// One line of history: what happened, who did it and what they said, or why the product did it.
+function told({ change, by, comment, why, priority }) {
+  const what = by ? `${words(change).toLowerCase()} by ${by}` : `${words(change).toLowerCase()}, priority ${priority}`;
+  return [what, comment && `“${comment}”`, why].filter(Boolean).join(": ");
 }

@@ -5,7 +5,7 @@ import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many } from "./format.js";
 import { timeToLimit } from "./names.js";
 import { address } from "./route.js";
-import { unacknowledged } from "./store.js";
+import { returned, stateWords, unacknowledged } from "./store.js";
 
 const SHOWN = 60; // more than a person reads; the rest is counted, and stands in the table
 const PROOFS = 3;
@@ -92,13 +92,8 @@ export class AlarmList {
   #make() {
     const parts = {
       mark: mark(4),
-      what: el(
-        "button.what.plain",
-        { type: "button" },
-        el("span"),
-        el("span.tag", { hidden: true }, "returned"),
-        el("span.unseen"),
-      ),
+      what: el("button.what.plain", { type: "button" }, el("span"), el("span.tag", { hidden: true }, "returned")),
+      spoken: el("span.unseen"),
       since: el("time-since.since.n"),
       where: el("span.where"),
       proof: el("span.proof"),
@@ -112,6 +107,7 @@ export class AlarmList {
       {},
       parts.mark,
       parts.what,
+      parts.spoken,
       parts.since,
       parts.where,
       parts.proof,
@@ -126,7 +122,7 @@ export class AlarmList {
   #patch(node, alarm) {
     const { parts } = node;
     const fresh = unacknowledged(alarm);
-    const back = alarm.state === "returned";
+    const back = returned(alarm);
     attr(node, "data-state", alarm.state);
     node.classList.toggle("acked", !fresh);
     node.classList.toggle("returned", back);
@@ -134,7 +130,7 @@ export class AlarmList {
     setMark(parts.mark, alarm.priority, fresh);
     text(parts.what.children[0], alarm.title);
     parts.what.children[1].hidden = !back;
-    text(parts.what.children[2], `, ${alarm.priority_word}, ${fresh ? "unacknowledged" : "acknowledged"}`);
+    text(parts.spoken, `${alarm.priority_word}, ${stateWords(alarm)}`);
     attr(parts.since, "before", back ? "back " : null);
     attr(parts.since, "at", (back && alarm.returned_at) || alarm.since);
     text(

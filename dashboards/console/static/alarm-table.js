@@ -5,7 +5,7 @@ import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, utc } from "./format.js";
 import { proof } from "./alarm-list.js";
 import { timeToLimit } from "./names.js";
-import { stateWords, unacknowledged } from "./store.js";
+import { returned, stateWords, unacknowledged } from "./store.js";
 
 const SHOWN = 500;
 
@@ -183,7 +183,7 @@ export class AlarmTable {
     text(parts.title, alarm.title);
     text(
       parts.proof,
-      [proof(alarm), alarm.state === "returned" ? "" : timeToLimit(alarm), alarm.masked && `masks ${alarm.masked}`]
+      [proof(alarm), returned(alarm) ? "" : timeToLimit(alarm), alarm.masked && `masks ${alarm.masked}`]
         .filter(Boolean)
         .join(" · "),
     );

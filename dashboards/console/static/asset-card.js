@@ -9,7 +9,9 @@ import { nameOf } from "./names.js";
 import { address } from "./route.js";
 import { unacknowledged } from "./store.js";
 
-const MARGIN = 0.25; // of the usual range, drawn on either side of it
+// The band of an indicator: where the middle of the other racks of this hall stands now. It is measured, never set.
+const BAND = [0.1, 0.9];
+const PEERS_MIN = 5;
 const POINTS_REFRESH_MS = 5_000;
 const LEAK = new Map([
   [0, "dry"],
@@ -30,6 +32,7 @@ export class AssetCard {
     this.place = el("div.sub");
     this.alarms = el("div", { hidden: true });
     this.indicators = el("div.inds");
+    this.key = el("div.sub.mut", {}, "Band: the middle 80 % of this hall’s other racks, now");
     this.facts = el("dl.facts");
     this.rows = el("tbody");
     this.word = el("p.sub");
@@ -53,7 +56,16 @@ export class AssetCard {
         ),
       ),
     );
-    this.body = el("div", { class: "drawer" }, this.place, this.alarms, this.indicators, this.facts, this.points);
+    this.body = el(
+      "div",
+      { class: "drawer" },
+      this.place,
+      this.alarms,
+      this.indicators,
+      this.key,
+      this.facts,
+      this.points,
+    );
     this.blank = el(
       "p.sub",
       {},
@@ -116,7 +128,7 @@ export class AssetCard {
     const asset = this.#store.racks.get(this.#key) ?? this.#store.cdus.get(this.#key);
     if (!asset) return;
     const heard =
-      asset.heard === null ? "never heard" : `heard ${age(Math.max(0, clock.now() - asset.heard) / 1000)} ago`;
+      asset.heard === null ? "never heard" : `updated ${age(Math.max(0, clock.now() - asset.heard) / 1000)} ago`;
     text(this.heard, this.#isStale(asset) ? `? stale, ${heard}` : heard);
     if (this.points.open && performance.now() - this.#asked > POINTS_REFRESH_MS) this.#fetch();
   }
@@ -149,27 +161,31 @@ export class AssetCard {
   }
 
   #rackScales(rack) {
-    const scales = this.#store.quantities.map((q) => ({
-      key: q.key,
-      name: q.name,
-      unit: q.unit,
-      v: rack.values[q.key],
-      low: q.low,
-      high: q.key === "power_kw" && rack.rated_power_kw ? rack.rated_power_kw : q.high,
+    const peers = [...this.#store.racks.values()].filter(
+      (other) => other !== rack && other.site === rack.site && other.hall === rack.hall && !this.#isStale(other),
+    );
+    const scales = this.#store.quantities.map(({ key, name, unit, low, high }) => ({
+      key,
+      name,
+      unit,
+      v: rack.values[key],
+      ends: typeof low === "number" && typeof high === "number" ? [low, high] : null,
+      band: middle(peers.map((other) => other.values[key])),
+      limit: key === "power_kw" ? rack.rated_power_kw : key === "power_pct" && rack.rated_power_kw ? 100 : null,
     }));
-    if ("valve_pct" in rack.values)
-      scales.push({ key: "valve_pct", name: nameOf("valve_pct"), unit: "%", v: rack.values.valve_pct, ends: [0, 100] });
+    if ("valve_pct" in rack.values) {
+      const values = peers.map((other) => other.values.valve_pct);
+      scales.push({ ...percentage("valve_pct", rack.values.valve_pct), band: middle(values) });
+    }
+    this.key.hidden = !scales.some((scale) => scale.band);
     return scales;
   }
 
   #cduScales(cdu) {
-    return Object.entries(cdu.values).map(([key, v]) => ({
-      key,
-      name: nameOf(key),
-      unit: unitOf(key),
-      v,
-      ends: unitOf(key) === "%" ? [0, 100] : null,
-    }));
+    this.key.hidden = true;
+    return Object.entries(cdu.values).map(([key, v]) =>
+      unitOf(key) === "%" ? percentage(key, v) : { key, name: nameOf(key), unit: unitOf(key), v },
+    );
   }
 
   #rackFacts(rack) {
@@ -187,17 +203,17 @@ export class AssetCard {
     const asset = this.#store.racks.get(key) ?? this.#store.cdus.get(key);
     this.#asked = performance.now();
     try {
-      const { points = [] } = await get(
-        `/assets/${encodeURIComponent(asset.id)}?site=${encodeURIComponent(asset.site)}`,
-      );
+      const found = await get(`/assets/${encodeURIComponent(asset.id)}?site=${encodeURIComponent(asset.site)}`);
       if (key !== this.#key) return;
-      text(this.word, points.length ? "" : "No point is known of it.");
+      const latest = new Map(found.readings.map((reading) => [reading.point, reading]));
+      text(this.word, found.details.length ? "" : "No point is known of it.");
+      this.word.hidden = found.details.length > 0;
       keyed(
         this.rows,
-        points,
-        (p) => p.id,
+        found.details,
+        (point) => point.id,
         () => el("tr", {}, el("td"), el("td.n"), el("td.n"), el("td")),
-        pointRow,
+        (row, point) => setPoint(row, point, latest.get(point.id)),
       );
     } catch (problem) {
       if (key === this.#key) text(this.word, problem.message);
@@ -205,65 +221,62 @@ export class AssetCard {
   }
 }
 
-function pointRow(row, point) {
+function setPoint(row, point, reading) {
   const [name, shown, at, state] = row.children;
-  text(
-    name,
-    [
-      point.name || point.quantity,
-      point.loop,
-      point.side,
-      point.part,
-      point.phase && `phase ${point.phase}`,
-      point.setpoint && "set point",
-    ]
-      .filter(Boolean)
-      .join(" · "),
-  );
-  text(shown, point.value == null ? MISSING : `${number(point.value)} ${point.unit ?? ""}`.trim());
-  if (at.dataset.at !== String(point.time)) {
-    at.dataset.at = String(point.time);
-    at.replaceChildren(point.time ? time(point.time) : MISSING);
+  text(name, [point.name || point.quantity, point.part, point.setpoint && "set point"].filter(Boolean).join(" · "));
+  text(shown, reading?.value == null ? MISSING : `${number(reading.value)} ${point.unit}`.trim());
+  if (at.dataset.at !== String(reading?.time)) {
+    at.dataset.at = String(reading?.time);
+    at.replaceChildren(reading ? time(reading.time) : MISSING);
   }
-  text(
-    state,
-    point.state ?? (point.quality ? (["good", "uncertain", "bad"][point.quality] ?? String(point.quality)) : ""),
-  );
+  text(state, [reading?.state, reading && reading.quality !== "good" && reading.quality].filter(Boolean).join(", "));
 }
 
-/** One indicator: name, figure, and the track with the usual range, its limit and the pointer. */
+const percentage = (key, v) => ({ key, name: nameOf(key), unit: "%", v, ends: [0, 100] });
+
+// The middle of what the peers show, or null where they are too few to make one.
+function middle(values) {
+  const sorted = values.filter((v) => typeof v === "number").sort((a, b) => a - b);
+  if (sorted.length < PEERS_MIN) return null;
+  return BAND.map((share) => sorted[Math.round(share * (sorted.length - 1))]);
+}
+
+// One indicator: name, figure, and the track with the band, a limit where one is known, and the pointer.
 function indicator({ name, unit }) {
   return el(
     "div.ai",
     {},
-    el("span.sub", {}, name, el("b")),
+    el("span.sub", {}, name),
     el("span.v", {}, el("span"), el("span.u", {}, unit ? ` ${unit}` : "")),
     el("div.t", { "aria-hidden": "true" }, el("i.band"), el("i.lim"), el("i.pt")),
   );
 }
 
-function setIndicator(node, { key, unit, v, low, high, ends }, stale) {
-  const [title, shown, track] = node.children;
+function setIndicator(node, { key, unit, v, ends, band: peers, limit: most }, stale) {
+  const [, shown, track] = node.children;
   const several = Array.isArray(v);
   text(shown.firstChild, several ? v.map((one) => value(key, unit, one)).join(" · ") : value(key, unit, v));
   node.classList.toggle("stale", stale);
-  const banded = typeof low === "number" && typeof high === "number" && high > low;
-  const [from, to] = banded
-    ? [low >= 0 ? Math.max(0, low - MARGIN * (high - low)) : low - MARGIN * (high - low), high + MARGIN * (high - low)]
-    : (ends ?? [0, 0]);
-  track.hidden = to <= from || several;
+  track.hidden = !ends || ends[1] <= ends[0] || several;
   if (track.hidden) return;
+  // The scale is the map's, stretched where a value or a limit lies beyond it: a pointer never sticks at an end.
+  const all = [...ends, ...(peers ?? []), v, most].filter((x) => typeof x === "number");
+  const [from, to] = [Math.min(...all), Math.max(...all)];
+  const percent = (x) => (100 * (x - from)) / (to - from);
   const [band, limit, pointer] = track.children;
-  const percent = (x) => `${Math.min(100, Math.max(0, (100 * (x - from)) / (to - from))).toFixed(1)}%`;
-  band.hidden = limit.hidden = !banded;
-  if (banded) {
-    band.style.left = percent(low);
-    band.style.right = `${100 - Number.parseFloat(percent(high))}%`;
-    limit.style.left = percent(high);
-    attr(node, "title", `Usual: ${number(low)} to ${number(high)} ${unit}`);
+  band.hidden = !peers;
+  if (peers) {
+    band.style.left = `${percent(peers[0]).toFixed(1)}%`;
+    band.style.right = `${(100 - percent(peers[1])).toFixed(1)}%`;
   }
+  limit.hidden = typeof most !== "number";
+  if (!limit.hidden) limit.style.left = `${percent(most).toFixed(1)}%`;
   pointer.hidden = typeof v !== "number";
-  if (!pointer.hidden) pointer.style.left = percent(v);
-  const outside = banded && typeof v === "number" && (v < low ? " below usual" : v > high ? " above usual" : "");
-  text(title.lastChild, outside || "");
+  if (!pointer.hidden) pointer.style.left = `${percent(v).toFixed(1)}%`;
+  const parts = [
+    `Scale ${number(from)} to ${number(to)} ${unit}`,
+    peers && `other racks ${number(peers[0])} to ${number(peers[1])}`,
+    !limit.hidden && `rating ${number(most)}`,
+  ];
+  attr(node, "title", parts.filter(Boolean).join(" · "));
 }

@@ -52,8 +52,12 @@ export function keyed(parent, items, keyOf, make, patch) {
   const old = new Map([...parent.children].map((node) => [node.dataset.key, node]));
   const focused = document.activeElement;
   let place = parent.firstElementChild;
+  const uses = new Map();
   for (const item of items) {
-    const key = String(keyOf(item));
+    const said = String(keyOf(item));
+    const use = uses.get(said) ?? 0;
+    uses.set(said, use + 1);
+    const key = use ? `${said} #${use}` : said; // two lines may say the same
     let node = old.get(key);
     old.delete(key);
     if (!node) {

@@ -11,11 +11,20 @@ const UNITS = { c: "°C", lpm: "L/min", kpa: "kPa", pct: "%", kw: "kW" };
 // Whole numbers where the sensor tells no more.
 const WHOLE = new Set(["gpu_c"]);
 
+// Making one costs more than a thousand uses of it.
+const writers = new Map();
+function writer(places) {
+  if (!writers.has(places)) {
+    writers.set(places, new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places }));
+  }
+  return writers.get(places);
+}
+
 /** A number as people of this plant write it: "81.2", "1,204", "−0.9", "—". */
 export function number(value, digits = null) {
   if (typeof value !== "number" || !Number.isFinite(value)) return MISSING;
   const places = digits ?? (Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 1);
-  const written = value.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
+  const written = writer(places).format(value);
   return /^-[0.,]*$/.test(written) ? written.slice(1) : written.replace("-", "−");
 }
 

@@ -76,10 +76,11 @@ export class Link extends EventTarget {
     this.#opened = performance.now();
     on("hello", (data) => this.#greet(data));
     on("pulse", (data) => this.#alive(clock.hear(data.at)));
-    on("alarms", (data) => this.#store.takeAlarms(data));
+    on("alarms", (data) => this.#store.takeAlarms(data.items));
     on("alarm", (data) => this.#store.takeAlarm(data));
     on("hall", (data) => this.#news(data));
     on("plant", () => this.#renew());
+    on("lost", () => this.#drop()); // we read too slowly and missed events: begin anew
     source.addEventListener("error", () => source === this.#source && this.#drop());
   }
 
@@ -150,7 +151,7 @@ export class Link extends EventTarget {
     if (this.problem || this.state === "live") return;
     try {
       const items = await all("/alarms");
-      if (this.state !== "live") this.#store.takeAlarms({ items, masked: this.#store.masked });
+      if (this.state !== "live") this.#store.takeAlarms(items);
     } catch (problem) {
       this.problem = problem;
       this.dispatchEvent(new CustomEvent("answer"));

@@ -361,7 +361,7 @@ export class HallMap {
           .filter(([, v]) => typeof v === "number")
           .map(([k, v]) => [nameOf(k), number(v), unitOf(k)]);
     const heard =
-      asset.heard === null ? "never heard" : `heard ${age(Math.max(0, clock.now() - asset.heard) / 1000)} ago`;
+      asset.heard === null ? "never heard" : `updated ${age(Math.max(0, clock.now() - asset.heard) / 1000)} ago`;
     this.card.replaceChildren(
       el("h3", {}, asset.name),
       el("div.sub", {}, this.#isStale(asset) ? `stale, ${heard}` : heard),

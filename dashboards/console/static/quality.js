@@ -9,10 +9,7 @@ import { since } from "./clock.js";
 
 const REFRESH_MS = 5_000;
 const STALE_SHOWN = 40;
-
-/** The sum of a count that may come by kind. */
-export const total = (counts) =>
-  typeof counts === "number" ? counts : Object.values(counts ?? {}).reduce((sum, n) => sum + n, 0);
+const REJECTS_SHOWN = 20;
 
 export class Quality {
   #store;
@@ -24,11 +21,13 @@ export class Quality {
     this.#isStale = isStale;
     this.coverage = el("span.sub");
     this.word = el("p.sub", { role: "status" }, "Asking for the ledger.");
+    this.warnings = el("ul.card.warnings", { hidden: true });
     this.sources = el("div.ledger");
     this.stale = el("p.sub");
     this.nodes = [
       el("div.row.spread", {}, el("h1", {}, "Data quality"), this.coverage),
       this.word,
+      this.warnings,
       this.sources,
       el("section.card", {}, el("h2", {}, "Stale racks"), this.stale),
     ];
@@ -61,8 +60,18 @@ export class Quality {
     this.#asked = performance.now();
     this.update();
     try {
-      const { items } = await get("/ledger");
+      const { items, warnings = [], unwatched = 0 } = await get("/ledger");
       text(this.word, items.length ? "" : "No source is configured.");
+      const behind =
+        unwatched && `${many(unwatched, "reading")} kept, but not seen by the detectors: they were behind.`;
+      const told = [...warnings, behind].filter(Boolean);
+      this.warnings.hidden = !told.length;
+      keyed(
+        this.warnings,
+        told,
+        (line) => line,
+        (line) => el("li", {}, line),
+      );
       keyed(
         this.sources,
         items,
@@ -108,6 +117,7 @@ function card(source) {
     el("div.sum"),
     el("div.sub"),
     el("div.counts"),
+    rejects(source.source),
   );
   return node;
 }
@@ -117,12 +127,12 @@ function patch(node, source) {
   text(head.children[1], `${link(source)} · counted since `);
   head.children[1].append(time(source.since));
   const terms = [
-    ["received", total(source.received), ""],
+    ["received", source.received, ""],
     ...(source.carried ? [["carried over", source.carried, "+"]] : []),
-    ["stored", total(source.stored), "="],
-    ["duplicate", total(source.duplicate), "+"],
-    ["rejected", total(source.rejected), "+"],
-    ["pending", total(source.pending), "+"],
+    ["stored", source.stored, "="],
+    ["duplicate", source.duplicate, "+"],
+    ["rejected", source.rejected, "+"],
+    ["pending", source.pending, "+"],
   ];
   keyed(
     sum,
@@ -131,22 +141,21 @@ function patch(node, source) {
     ([name, , sign]) => el("span", {}, sign ? `${sign} ` : "", el("b"), ` ${name}`),
     (term, [, count]) => text(term.querySelector("b"), number(count, 0)),
   );
-  const balance = source.balance ?? 0;
-  const balanced = source.balanced ?? balance === 0;
   text(
     verdict,
-    balanced
-      ? `Balanced, from ${many(source.messages ?? 0, "message")}.`
-      : `≠ Off by ${number(balance, 0)}: items are unaccounted for. This is a defect of the service; please report it.`,
+    source.balanced
+      ? `Balanced, from ${many(source.messages, "message")}.`
+      : `≠ Off by ${number(source.balance, 0)}: items are unaccounted for. This is a defect of the service; please report it.`,
   );
+  counts.nextElementSibling.hidden = !source.rejected;
   keyed(
     counts,
     [
-      ["Received", typeof source.received === "object" ? source.received : null],
-      ["Rejected, by reason", source.rejected],
+      ["Received", Object.fromEntries(Object.entries(source.kinds).map(([kind, counted]) => [kind, counted.received]))],
+      ["Rejected, by reason", source.reasons],
       ["Kept with a remark", source.remarks],
       ["Connection faults", source.faults],
-    ].filter(([, of]) => of),
+    ],
     ([name]) => name,
     ([name]) => el("div", {}, el("h3", {}, name), el("dl.facts")),
     (part, [, of]) => {
@@ -168,4 +177,33 @@ function patch(node, source) {
       );
     },
   );
+}
+
+// The last items that were put aside, on request.
+function rejects(source) {
+  const list = el("ul.log");
+  const word = el("p.sub");
+  const ask = async () => {
+    if (!node.open) return;
+    try {
+      const kept = (await get(`/ledger/${encodeURIComponent(source)}/rejects`)).slice(-REJECTS_SHOWN).reverse();
+      text(word, kept.length ? "The latest first; topic and payload are their first bytes." : "None is kept any more.");
+      list.replaceChildren(
+        ...kept.map((reject) =>
+          el(
+            "li",
+            {},
+            time(reject.received),
+            ` ${words(reject.reason)}: ${reject.detail}`,
+            el("div.raw", {}, reject.topic),
+            el("div.raw", {}, reject.payload),
+          ),
+        ),
+      );
+    } catch (problem) {
+      text(word, problem.message);
+    }
+  };
+  const node = el("details", { toggle: ask }, el("summary.sub", {}, "Last rejects"), word, list);
+  return node;
 }

@@ -4,24 +4,33 @@
 // Events: "hall" (layout or everything), "values" (detail: Set of changed keys), "alarms" (detail: Set of asset keys).
 
 const OVER_KEPT = 200;
-const STATES = { unacknowledged: "unacknowledged", acknowledged: "acknowledged", returned: "returned, unacknowledged" };
+const STATES = {
+  unacknowledged: "unacknowledged",
+  acknowledged: "acknowledged",
+  returned: "returned, unacknowledged",
+  latched_unacknowledged: "returned, latched, unacknowledged",
+  latched_acknowledged: "returned, latched: to be reset",
+};
+const UNACKNOWLEDGED = new Set(["unacknowledged", "returned", "latched_unacknowledged"]);
+const BACK = new Set(["returned", "latched_unacknowledged", "latched_acknowledged"]);
 
 /** The key of an asset: ids are unique within a site only. */
 export const keyOf = (site, id) => `${site}/${id}`;
 
 /** Whether somebody still has to acknowledge this alarm, back to normal or not. */
-export const unacknowledged = (alarm) =>
-  alarm.state === "unacknowledged" || (alarm.state === "returned" && !alarm.acknowledged_at);
+export const unacknowledged = (alarm) => UNACKNOWLEDGED.has(alarm.state);
+
+/** Whether its condition is gone. */
+export const returned = (alarm) => BACK.has(alarm.state);
 
 /** The state of an alarm in words. */
-export const stateWords = (alarm) =>
-  alarm.state === "returned" && alarm.acknowledged_at ? "returned" : (STATES[alarm.state] ?? alarm.state);
+export const stateWords = (alarm) => STATES[alarm.state] ?? alarm.state;
 
 /** One order everywhere: priority, then standing before returned, then unacknowledged first, then the newest. */
 export function byUrgency(a, b) {
   return (
     a.priority - b.priority ||
-    (a.state === "returned") - (b.state === "returned") ||
+    returned(a) - returned(b) ||
     unacknowledged(b) - unacknowledged(a) ||
     Date.parse(b.since) - Date.parse(a.since) ||
     (a.id < b.id ? -1 : 1)
@@ -42,6 +51,7 @@ export class Store extends EventTarget {
   standing = [];
   /** Most urgent alarm by asset key. */
   worst = new Map();
+  /** How many findings all of them explain. */
   masked = 0;
   /** Alarms that are over, as they were last, so that an open one can still be read. */
   over = new Map();
@@ -92,19 +102,16 @@ export class Store extends EventTarget {
   }
 
   /** The whole list of standing alarms. */
-  takeAlarms({ items, masked = 0 }) {
+  takeAlarms(items) {
     const ids = new Set(items.map((alarm) => alarm.id));
     for (const alarm of this.alarms.values()) if (!ids.has(alarm.id)) this.#end(alarm);
     this.alarms = new Map(items.filter((alarm) => alarm.state !== "normal").map((alarm) => [alarm.id, alarm]));
-    this.masked = masked;
     this.alarmsKnown = true;
     this.#rank();
   }
 
-  /** One alarm after a transition; in state "normal" it is over. What is older than what we have is left out. */
+  /** One alarm after a transition; in state "normal" it is over. */
   takeAlarm(alarm) {
-    const had = this.alarms.get(alarm.id) ?? this.over.get(alarm.id);
-    if (had && had.version > alarm.version) return;
     if (alarm.state === "normal") {
       this.alarms.delete(alarm.id);
       this.#end(alarm);
@@ -123,6 +130,7 @@ export class Store extends EventTarget {
 
   #rank() {
     this.standing = [...this.alarms.values()].sort(byUrgency);
+    this.masked = this.standing.reduce((sum, alarm) => sum + (alarm.masked ?? 0), 0);
     const before = this.worst;
     this.worst = new Map();
     for (const alarm of this.standing) {

@@ -7,6 +7,7 @@ import { attr, el, svg, text } from "./dom.js";
 import { number, timeOfDay, utc } from "./format.js";
 
 const MINUTES = 30;
+const SPANS = [5, 10, MINUTES]; // minutes: the shortest that holds all there is, so that a young history fills the picture
 const EVERY_S = 10;
 const REFRESH_MS = 10_000;
 const HEIGHT = 100;
@@ -19,8 +20,11 @@ export class Trend {
   #asked = 0;
   #series = null;
   #range = null;
+  #store;
 
-  constructor() {
+  /** store: knows after how long without a reading a point is stale, and a line must break. */
+  constructor(store) {
+    this.#store = store;
     this.name = el("span");
     this.last = el("b.n");
     this.top = el("span.n");
@@ -80,8 +84,10 @@ export class Trend {
       const answer = await get(`/readings?${query}`);
       if (point !== this.#point) return;
       this.#series = answer.series[0] ?? null;
-      this.#range = [start, end];
-      this.#draw();
+      const first = Date.parse(this.#series?.times[0] ?? answer.end);
+      const span = SPANS.find((minutes) => first >= end - minutes * 60_000) ?? MINUTES;
+      this.#range = [end - span * 60_000, end];
+      this.#draw(span);
     } catch (problem) {
       if (point !== this.#point) return;
       this.node.hidden = true;
@@ -94,7 +100,7 @@ export class Trend {
     this.word.hidden = false;
   }
 
-  #draw() {
+  #draw(span) {
     const values = (this.#series?.values ?? []).filter((v) => typeof v === "number");
     this.node.hidden = values.length < 2;
     if (values.length < 2) {
@@ -104,29 +110,37 @@ export class Trend {
     this.word.hidden = true;
     let low = Math.min(...values);
     let high = Math.max(...values);
-    // A flat line stands in the middle; a scale of nothing but noise would look like news.
+    // A switch has two places. A flat line stands in the middle: a scale of nothing but noise would look like news.
+    const binary = this.#series.unit === "" && values.every((v) => v === 0 || v === 1);
+    if (binary) [low, high] = [0, 1];
     const least = Math.max(Math.abs(high) * 0.02, 0.1);
     if (high - low < least) [low, high] = [(low + high - least) / 2, (low + high + least) / 2];
     const [start, end] = this.#range;
     const x = (ms) => (WIDTH * (ms - start)) / (end - start);
     const y = (v) => HEIGHT - 4 - ((HEIGHT - 8) * (v - low)) / (high - low);
-    this.lines.replaceChildren(...strokes(this.#series, x, y));
+    this.lines.replaceChildren(...strokes(this.#series, x, y, binary, this.#breaks()));
     const onset = this.#since ? Math.min(WIDTH, Math.max(0, x(Date.parse(this.#since)))) : WIDTH;
     attr(this.hit, "x", onset);
     attr(this.hit, "width", WIDTH - onset);
     attr(this.onset, "d", onset > 0 && onset < WIDTH ? `M${onset} 0V${HEIGHT}` : "");
     text(this.top, number(high, digits(low, high)));
     text(this.bottom, number(low, digits(low, high)));
-    text(this.from, `${timeOfDay(start, false)} · last ${MINUTES} min`);
+    text(this.from, `${timeOfDay(start, false)} · last ${span} min`);
     attr(this.from, "datetime", new Date(start).toISOString());
     attr(this.from, "title", utc(start));
     const { name, unit } = this.#series;
     attr(
       this.picture,
       "aria-label",
-      `${name}, last ${MINUTES} min: from ${number(values[0])} to ${number(values.at(-1))} ${unit}, between ${number(Math.min(...values))} and ${number(Math.max(...values))}`,
+      `${name}, last ${span} min: from ${number(values[0])} to ${number(values.at(-1))} ${unit}, between ${number(Math.min(...values))} and ${number(Math.max(...values))}`,
     );
     this.#tell();
+  }
+
+  // Buckets without a reading are not told of, and a point that only speaks on change is silent for long: only what
+  // would be stale is a gap.
+  #breaks() {
+    return Math.max(2 * EVERY_S, this.#store.staleAfter ?? 0) * 1000;
   }
 
   #tell() {
@@ -158,27 +172,33 @@ function digits(low, high) {
   return Math.max(0, Math.min(3, Math.ceil(1 - Math.log10(high - low))));
 }
 
-// The line, broken where readings are missing and dashed where they are doubtful: a gap is never bridged.
-function strokes({ times, values, qualities }, x, y) {
+// The line, broken where readings are missing and dashed where they are doubtful: a gap is never bridged. A switch goes
+// in steps. breaks: ms without a reading after which there is a gap.
+function strokes({ times, values, qualities }, x, y, steps, breaks) {
   const drawn = [];
-  let run = [];
+  let run = "";
   let doubt = false;
+  let before = -Infinity;
+  let height = 0;
   const close = () => {
-    if (run.length === 1) run.push(run[0].replace(/^\S+/, (first) => String(Number(first) + 1)));
-    if (run.length) drawn.push(svg("path", { class: doubt && "doubt", d: `M${run.join(" L")}` }));
-    run = [];
+    if (run) drawn.push(svg("path", { class: doubt && "doubt", d: run }));
+    run = "";
   };
   times.forEach((time, i) => {
     if (typeof values[i] !== "number") return close();
+    const at = Date.parse(time);
+    if (at - before > breaks) close();
+    const [left, top] = [x(at).toFixed(1), y(values[i]).toFixed(1)];
     const doubtful = (qualities?.[i] ?? 0) !== 0;
-    const here = `${x(Date.parse(time)).toFixed(1)} ${y(values[i]).toFixed(1)}`;
-    if (run.length && doubtful !== doubt) {
-      const joint = run.at(-1);
+    if (run && doubtful !== doubt) {
       close();
-      run.push(joint);
+      run = `M${x(before).toFixed(1)} ${height}`;
     }
     doubt = doubtful;
-    run.push(here);
+    // the first of a run is a dot of its own, should nothing follow
+    if (!run) run = `M${left} ${top}h1M${left} ${top}`;
+    else run += steps ? `H${left}V${top}` : `L${left} ${top}`;
+    [before, height] = [at, top];
   });
   close();
   return drawn;

@@ -1,0 +1,65 @@
+"""The stand-in says what the service says: each of its answers fits the body that the API declares, field by field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from dcim.app import hall as halls
+from dcim.app.api.ledger import LedgerBody, RejectBody, TallyBody
+from dcim.app.api.plant import AssetDetail, LatestBody, PointBody
+from dcim.app.api.readings import ReadingsBody, SeriesBody
+from dcim.app.views import AlarmBody, EvidenceBody, RationaleBody, TransitionBody
+from tests.browser.stand_in import Served, StandIn, listed
+
+
+@pytest.fixture(scope="module")
+def answers() -> Any:
+    stand_in = StandIn()
+    stand_in.leak("H1-A03")
+    with Served(stand_in) as served, httpx.Client(base_url=f"{served.url}/api/v1") as client:
+        yield lambda path: client.get(path).raise_for_status().json()
+
+
+def fits(answer: dict[str, Any], body: type[BaseModel]) -> None:
+    assert set(answer) == set(body.model_fields)
+    body.model_validate(answer)
+
+
+def test_alarms(answers: Any) -> None:
+    one = answers("/alarms/leak-H1-A03")
+    fits(one, AlarmBody)
+    fits(one["evidence"][0], EvidenceBody)
+    fits(one["rationale"], RationaleBody)
+    fits(one["history"][0], TransitionBody)
+    assert answers("/alarms")["items"] == [listed(one)]
+
+
+def test_ledger(answers: Any) -> None:
+    ledger = answers("/ledger")
+    fits(ledger, LedgerBody)
+    for account in ledger["items"]:
+        fits(account, TallyBody)
+    fits(answers("/ledger/bms/rejects")[0], RejectBody)
+
+
+def test_readings(answers: Any) -> None:
+    found = answers("/readings?point=12&start=2026-11-23T21:00:00Z&end=2026-11-23T21:30:00Z&every=10s&how=mean")
+    fits(found, ReadingsBody)
+    fits(found["series"][0], SeriesBody)
+
+
+def test_assets(answers: Any) -> None:
+    found = answers("/assets/H1-A03?site=demo")
+    fits(found, AssetDetail)
+    fits(found["details"][0], PointBody)
+    fits(found["readings"][0], LatestBody)
+
+
+def test_quantities_are_those_of_the_map(answers: Any) -> None:
+    scales = {scale["key"]: set(scale) for scale in halls.SCALES}
+    for quantity in answers("/hall")["quantities"]:
+        assert set(quantity) == scales[quantity["key"]]
