@@ -29,7 +29,6 @@ import numpy.typing as npt
 import polars as pl
 
 from dcim.core.errors import Permanent, Transient
-from dcim.core.live import NEVER, Latest
 from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate, Appended
 from dcim.core.readings import Readings
@@ -37,6 +36,7 @@ from dcim.core.times import to_us
 from dcim.store import tables
 from dcim.store.duckdb_errors import translate
 from dcim.store.mark import Mark
+from dcim.store.newest import Newest
 from dcim.store.quarantine import Damage, Survivors, damages_file, open_database
 from dcim.store.sift import END_US, sift
 
@@ -45,6 +45,8 @@ MEMORY_MB: Final = 1024
 NOTE_ROWS: Final = 10_000_000
 """After so many readings the newest of each point are noted in the file, so that opening need not search through more
 than these: 0.2 s, however large the file is. It takes a moment itself, so it is not done more often."""
+INTERRUPT_S: Final = 0.05
+"""Readers under way are interrupted again after this time: a query that was just about to begin does not notice."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class EmbeddedStore:
     memory_mb: see MEMORY_MB.
     Raises Permanent when the file cannot be opened: another process has it, it is no database of ours, or newer
     software wrote it. A damaged file is set aside, and `damage` tells; the caller must pass that on to people.
-    The numbers of points are small and dense, as PointIndex gives them: memory grows with the greatest, 25 bytes each.
+    The numbers of points are small and dense, as PointIndex gives them: memory grows with the greatest, 17 bytes each.
     """
 
     def __init__(self, path: Path, clock: Callable[[], datetime], memory_mb: int = MEMORY_MB) -> None:
@@ -78,9 +80,7 @@ class EmbeddedStore:
         """Guards `_root` and `_cursors`."""
         self._root: duckdb.DuckDBPyConnection | None = None
         self._cursors: set[duckdb.DuckDBPyConnection] = set()
-        self._peek = Lock()
-        """Guards the columns of `_latest`."""
-        self._latest = Latest()
+        self._newest = Newest()
         self._rows = 0
         """Rows in readings and held."""
         self._unnoted = 0
@@ -124,7 +124,7 @@ class EmbeddedStore:
                 if root is not None and not self._doubt:
                     if self._unnoted:
                         root.begin()
-                        tables.note_newest(root, self._newest())
+                        tables.note_newest(root, self._newest.readings())
                         root.commit()
                     root.checkpoint()
             except duckdb.Error as error:
@@ -149,9 +149,7 @@ class EmbeddedStore:
     def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
         """The newest reading of each point; see TelemetryStore. Answered from memory."""
         self._refuse_closed()
-        with self._peek:
-            newest = self._newest(None if points is None else _ids(points))
-        return newest.to_frame()
+        return self._newest.readings(None if points is None else _ids(points)).to_frame()
 
     def window(
         self,
@@ -243,19 +241,16 @@ class EmbeddedStore:
                 raise
             self._rows += step.grown
             self._unnoted += len(step.stored)
-            with self._peek:
-                self._latest.take(step.stored, heard=NEVER)
+            self._newest.take(step.stored)
             if step.grown:
                 self._mark.write(self._rows)
 
     def _store(self, step: _Step, rows: Readings) -> int:
         """Inserts those sifted rows whose instant is new, and says how many they are."""
         if self._unnoted >= NOTE_ROWS:
-            tables.note_newest(step.con, self._newest())
+            tables.note_newest(step.con, self._newest.readings())
             self._unnoted = 0
-        known = rows.point < len(self._latest.time)
-        newest = np.full(len(rows), NEVER, np.int64)
-        newest[known] = self._latest.time[rows.point[known]]
+        newest = self._newest.times(rows.point)
         new = rows.time > newest
         late = np.flatnonzero(rows.time < newest)
         if len(late):
@@ -264,16 +259,6 @@ class EmbeddedStore:
         step.grown += len(step.stored)
         tables.insert(step.con, "readings", step.stored)
         return len(step.stored)
-
-    def _newest(self, points: npt.NDArray[np.uint32] | None = None) -> Readings:
-        """The newest reading of each of the points, or of all. The caller holds `_peek` or `_writing`."""
-        latest = self._latest
-        if points is None:
-            points = np.flatnonzero(latest.time != NEVER).astype(np.uint32)
-        else:
-            points = points[points < len(latest.time)]
-            points = points[latest.time[points] != NEVER]
-        return Readings(points, latest.time[points], latest.value[points], latest.quality[points])
 
     # Opening and closing. The caller holds `_writing`, or is the constructor
 
@@ -322,20 +307,18 @@ class EmbeddedStore:
         tables.ensure(con, self.path)
         if self._suspect:
             tables.verify(con)
-        latest, unnoted = tables.load_newest(con)
-        rows = tables.count(con)
-        with self._peek:
-            self._latest, self._rows, self._unnoted = latest, rows, unnoted
-        newest = int(latest.time.max(initial=NEVER))
-        return Survivors(rows, None if newest == NEVER else newest)
+        self._newest, self._unnoted = tables.load_newest(con)
+        self._rows = tables.count(con)
+        return Survivors(self._rows, self._newest.time())
 
     def _drain(self) -> duckdb.DuckDBPyConnection | None:
         """Takes the connection away from readers: newcomers find none, those under way are interrupted."""
         with self._turn:
             root, self._root = self._root, None
-            for cursor in self._cursors:
-                cursor.interrupt()
-            self._turn.wait_for(lambda: not self._cursors)
+            while self._cursors:
+                for cursor in self._cursors:
+                    cursor.interrupt()
+                self._turn.wait(INTERRUPT_S)
         return root
 
     def _refuse_closed(self) -> None:

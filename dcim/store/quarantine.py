@@ -75,9 +75,10 @@ def open_database(
     log, found = path.with_name(path.name + ".wal"), _Found(at)
     if acknowledged is None:
         _refuse_foreign(path)
-    if not path.exists() and log.exists():
+    missing = not path.exists()
+    if missing and log.exists():
         # DuckDB would begin a new database and delete the log.
-        found.set_aside(log, f"{path}: the file is missing, but its log is not; the log")
+        found.set_aside(log, f"{path} is missing, and its log {log.name} is of no use without it")
     while True:
         try:
             con, survivors = _attempt(connect, load)
@@ -94,8 +95,8 @@ def open_database(
     lost = None if acknowledged is None else max(0, acknowledged - survivors.rows)
     if lost and not found.what:
         # DuckDB took what it could make sense of and said nothing. Before the next write it cuts the rest off.
-        found.what = f"{log} ends before the last acknowledged reading"
-        if log.exists():
+        found.what = f"{path} is missing" if missing else f"{log} ends before the last acknowledged reading"
+        if log.exists() and not missing:
             found.copy_aside(log)
     if not found.what:
         return con, None

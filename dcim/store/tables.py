@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dcim.core.errors import Permanent
-from dcim.core.live import NEVER, Latest
 from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate
 from dcim.core.readings import Quality, Readings
+from dcim.store.newest import Newest
 
 LAYOUT: Final = 1
 """Version of the tables. A file with a higher one was written by a newer version of this software."""
@@ -42,10 +42,10 @@ create table points(id uinteger not null, key varchar not null, described varcha
 create table newest(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
 create table newest_below(row bigint not null);
 """
-_NEWEST_KNOWN = "select point, time, coalesce(value, 'nan') as value, quality from newest"
+_NEWEST_KNOWN = "select point, time, coalesce(value, 'nan') as value, quality from newest order by point"
 _NEWEST_SINCE = """
 select point, max(time) as time, coalesce(arg_max_null(value, time), 'nan') as value, arg_max(quality, time) as quality
-from readings where rowid >= (select coalesce(max(row), 0) from newest_below) group by point"""
+from readings where rowid >= (select coalesce(max(row), 0) from newest_below) group by point order by point"""
 _NOTE_NEWEST = (
     "delete from newest",
     "delete from newest_below",
@@ -111,16 +111,16 @@ def count(con: duckdb.DuckDBPyConnection) -> int:
     return int(con.execute("select (select count(*) from readings) + (select count(*) from held)").fetchall()[0][0])
 
 
-def load_newest(con: duckdb.DuckDBPyConnection) -> tuple[Latest, int]:
+def load_newest(con: duckdb.DuckDBPyConnection) -> tuple[Newest, int]:
     """The newest reading of each point, and how many readings came since that was last noted.
 
     What was noted is read; only readings that came since are searched, 17 ms a million.
     """
-    latest = Latest()
-    latest.take(_readings(con.execute(_NEWEST_KNOWN)), heard=NEVER)
-    latest.take(_readings(con.execute(_NEWEST_SINCE)), heard=NEVER)
+    newest = Newest()
+    newest.take(_readings(con.execute(_NEWEST_KNOWN)))
+    newest.take(_readings(con.execute(_NEWEST_SINCE)))
     since = "select count(*) from readings where rowid >= (select coalesce(max(row), 0) from newest_below)"
-    return latest, int(con.execute(since).fetchall()[0][0])
+    return newest, int(con.execute(since).fetchall()[0][0])
 
 
 def verify(con: duckdb.DuckDBPyConnection) -> None:
