@@ -28,6 +28,8 @@ from dcim.detect.states import ISOLATED, RUNNING
 from dcim.physics.heat import time_to_slowdown_s
 
 PUMPS = frozenset({"PumpSpeed", "PumpSpeedRpm", "PumpSpeedState"})
+_PUMP_SLOW_PCT = 25.0
+"""A pump below this explains a loss of flow, for flow goes with speed: of what 80 % carries, a third at most. [E]"""
 _VALVE_SHUT_PCT = 5.0
 """A control valve below this lets nothing through to speak of. [E]"""
 
@@ -149,9 +151,9 @@ class Flow:
     def look(self, arrived: Readings, latest: Latest, plant: Plant, at: datetime) -> Detection:
         """Judges every rack and every circuit that a reading arrived for.
 
-        A rack without a usable flow or power is unknown, an idle one is fine. A CDU whose flow meter is contradicted by
-        the meters of its racks and by running pumps is unknown: a dead meter is on record in a real plant.
-        """
+        A rack without a usable flow or power is unknown, an idle one is fine, and one whose CDUs have all lost their
+        flow is explained by that. A CDU whose flow meter is contradicted by the meters of its racks and by running
+        pumps is unknown: a dead meter is on record in a real plant."""
         if self._map.plant is not plant:
             self._map = _Map.of(plant, self.settings)
         moment = Moment(latest, at, self.settings.stale_after_s)
@@ -169,8 +171,12 @@ class Flow:
         answer = _Answer()
         for circuit in touched.values():
             self._judge_circuit(circuit, moment, answer)
+        without = {finding.subject for finding in answer.findings}
         for rack in racks.values():
-            if rack.flow is not None:
+            if rack.cdus and all(self._map.cdus[cdu].subject in without for cdu in rack.cdus):
+                # Its CDU's loss explains it, and says how many racks it is: one cause is one finding.
+                answer.judged.add((FindingKind.FLOW_LOST, rack.subject))
+            elif rack.flow is not None:
                 self._judge_rack(rack, rack.flow, moment, answer)
         return Detection(
             tuple(answer.findings), tuple(answer.unknown), frozenset(answer.between), frozenset(answer.judged)
@@ -458,7 +464,8 @@ def _pump_lines(cdu: _Cdu, moment: Moment) -> list[Evidence]:
             lines.append(Evidence(what, "no usable reading", Bearing.UNKNOWN, pump.id))
         else:
             shows = pump.word(value) if pump.states else figure(value, pump.unit)
-            lines.append(Evidence(what, shows, Bearing.RULED_OUT if turns else Bearing.FOR, pump.id))
+            slow = not turns or (pump.quantity == "PumpSpeed" and value < _PUMP_SLOW_PCT)
+            lines.append(Evidence(what, shows, Bearing.FOR if slow else Bearing.RULED_OUT, pump.id))
     return lines
 
 
