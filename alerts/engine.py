@@ -140,6 +140,15 @@ class Acknowledged:
     refused: tuple[tuple[str, DcimError], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A view and what it was made of."""
+
+    alarm: Alarm
+    asset: Asset | None
+    view: AlarmView
+
+
 @dataclass(slots=True)
 class _Draft:
     """What one call would change. Nothing of it counts before the journal has it."""
@@ -173,6 +182,7 @@ class Engine:
         self._due: dict[AlarmKey, datetime] = {}
         self._masked: dict[Where, Masked] = {}
         self._hidden: dict[str, set[Where]] = {}
+        self._shown: dict[AlarmKey, _Shown] = {}
         self._refused = self._unmatched = 0
         self._seq = 0
         self._unsure = False  # a write failed in a way that leaves open whether the rows are there
@@ -273,15 +283,12 @@ class Engine:
     def standing(self) -> list[AlarmView]:
         """All alarms that are not normal: the most urgent first, among equals the newest first."""
         masks = Counter(masked.by for masked in self._masked.values())
-        views = [
-            self._view(alarm, alarm.occurrence, masks[alarm.occurrence.id])
-            for alarm in self._alarms.values()
-            if alarm.occurrence is not None
-        ]
-        views.sort(key=lambda view: view.id)
-        views.sort(key=lambda view: view.since, reverse=True)
-        views.sort(key=lambda view: view.priority)
-        return views
+        shown: dict[AlarmKey, _Shown] = {}
+        for key, alarm in self._alarms.items():
+            if alarm.occurrence is not None:
+                shown[key] = self._show(alarm, alarm.occurrence, masks[alarm.occurrence.id])
+        self._shown = shown
+        return [one.view for one in sorted(shown.values(), key=_order)]
 
     def find(self, alarm_id: str) -> AlarmView | None:
         """The alarm with this id, or None where it is over or never was: `history` tells which."""
@@ -289,7 +296,7 @@ class Engine:
         alarm = None if key is None else self._alarms[key]
         if alarm is None or alarm.occurrence is None:
             return None
-        return self._view(alarm, alarm.occurrence, sum(masked.by == alarm_id for masked in self._masked.values()))
+        return self._show(alarm, alarm.occurrence, sum(masked.by == alarm_id for masked in self._masked.values())).view
 
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:
         """What happened, newest first. Raises as the journal does."""
@@ -545,12 +552,20 @@ class Engine:
         rule = self._ruleset.get(key.rule)
         return _NO_RULE if rule is None else rule.policy
 
-    def _view(self, alarm: Alarm, occurrence: Occurrence, masks: int) -> AlarmView:
+    def _show(self, alarm: Alarm, occurrence: Occurrence, masks: int) -> _Shown:
+        """The view of an alarm, made anew only when something that it shows has changed."""
+        site, asset, _ = alarm.key.subject
+        known = self._asset_of(AssetKey(site, asset))
+        last = self._shown.get(alarm.key)
+        if last is not None and last.alarm is alarm and last.asset is known and last.view.masks == masks:
+            return last
+        return _Shown(alarm, known, self._view(alarm, occurrence, known, masks))
+
+    def _view(self, alarm: Alarm, occurrence: Occurrence, known: Asset | None, masks: int) -> AlarmView:
         site, asset, qualifier = alarm.key.subject
         finding, given, doubt = alarm.finding, occurrence.acknowledged, alarm.doubt
         summary = finding.summary if finding is not None else ""
         rule = self._ruleset.get(alarm.key.rule)
-        known = self._asset_of(AssetKey(site, asset))
         return AlarmView(
             id=occurrence.id,
             rule=alarm.key.rule,
@@ -575,6 +590,11 @@ class Engine:
             cannot_tell_since=doubt.since if doubt else None,
             masks=masks,
         )
+
+
+def _order(shown: _Shown) -> tuple[int, float, str]:
+    view = shown.view
+    return view.priority, -view.since.timestamp(), view.id
 
 
 def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowledged:

@@ -216,7 +216,8 @@ class Sentinel(Protocol):
 
 
 class Vigil(Protocol):
-    """Looks, on a tick, for what has not come: at when each point was heard last, for which no window is long enough."""
+    """Looks, on a tick, for what has not come: at when each point was heard last, for which no window is long
+    enough."""
 
     name: str
     kinds: frozenset[FindingKind]

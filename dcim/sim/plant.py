@@ -385,13 +385,13 @@ def _flow(hall: Hall, speed: Floats, isolated: Bools) -> tuple[Floats, Floats]:
     meet. Only the faster pump of a pair counts, for its head holds the other's check valve shut."""
     n = hall.EXPONENT
     conductance = np.where(isolated, 0.0, hall.conductance)
-    open_lpm = np.maximum(hall.by_cdu(conductance), 1e-9)
+    open_lpm = np.maximum(hall.by_cdu(conductance), 1e-6)
     racks_restriction = open_lpm**-n
     losses = racks_restriction + hall.cdu_restriction
     shutoff_kpa = pump_head_kpa(np.full_like(speed, hall.PUMP_SHUTOFF_KPA), speed)
-    # Newton from the free-flow end, where the curve is steepest: it comes down on the one root without overshooting.
-    flow_lpm = np.maximum(np.sqrt(shutoff_kpa / hall.pump_slope), 1e-9)
-    for _ in range(12):
+    # Newton, from the flow that pump or circuit alone would allow, whichever is less: from above, and never far.
+    flow_lpm = np.maximum(np.minimum((shutoff_kpa / hall.pump_slope) ** 0.5, (shutoff_kpa / losses) ** (1.0 / n)), 1e-9)
+    for _ in range(6):
         loss_kpa = losses * flow_lpm**n
         excess_kpa = hall.pump_slope * flow_lpm**2 + loss_kpa - shutoff_kpa
         flow_lpm = np.maximum(

@@ -158,14 +158,18 @@ def test_log_that_is_gone(folder: Path, emptied: bool) -> None:
         assert "ends before the last acknowledged reading" in str(store.damage)
 
 
-def test_file_that_is_gone_while_its_log_is_not(folder: Path) -> None:
+@pytest.mark.parametrize("log_too", [True, False])
+def test_file_that_is_gone(folder: Path, log_too: bool) -> None:
     log = (folder / f"{NAME}.wal").read_bytes()
     (folder / NAME).unlink()
+    if log_too:
+        (folder / f"{NAME}.wal").unlink()
     with _open(folder) as store:
         assert store.damage is not None
         assert (store.damage.lost, store.damage.newest) == (ALL_ROWS, None)
-        assert [file.read_bytes() for file in store.damage.set_aside] == [log]
-        assert "none survived" in str(store.damage)
+        assert [file.read_bytes() for file in store.damage.set_aside] == ([] if log_too else [log])
+        assert str(store.damage).startswith(f"{folder / NAME} is missing")
+        assert str(store.damage).endswith(f"Lost: {ALL_ROWS} acknowledged readings; none survived")
         assert store.append(batch(0, POINTS)) == Appended(POINTS, 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,3 +82,24 @@ def test_nothing_acknowledged_is_lost_to_a_kill_around_a_checkpoint(tmp_path: Pa
     log = tmp_path / "telemetry.duckdb.wal"
     for _ in range(20):
         killer.round(lambda count: log.exists() and log.stat().st_size > 15_800_000, rng.random() * 0.06)
+
+
+def test_acknowledged_means_synced(tmp_path: Path) -> None:
+    """A killed process leaves its writes with the kernel, a power cut does not: the log is synced for each transaction
+    before its batch is acknowledged."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace.txt"
+    writer = [sys.executable, "-m", "tests.e2e.store_writer", str(tmp_path / "telemetry.duckdb"), "50", "1", "4"]
+    traced = ["strace", "-f", "-e", "trace=fsync,fdatasync,write", "-o", str(trace), *writer]
+    if subprocess.run(traced, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("this user may not trace")
+    syncs, before_each = 0, []
+    for line in trace.read_text().splitlines():
+        if "sync(" in line:
+            syncs += 1
+        elif "write(1, " in line:
+            before_each.append(syncs)
+            syncs = 0
+    assert len(before_each) == 4
+    assert min(before_each) >= 2, "one for append, one for hold"

@@ -170,6 +170,55 @@ def test_a_clock_that_steps_back_starts_the_delay_anew_and_never_blocks_it() -> 
     assert step(alarm, Elapse(), at(60)).alarm.state is State.UNACKNOWLEDGED
 
 
+def test_a_returned_alarm_that_is_acknowledged_while_its_on_delay_runs_begins_a_new_occurrence() -> None:
+    slow = Policy(Priority.LOW, on_delay=timedelta(seconds=10))
+    alarm = Alarm(KEY, KIND, slow)
+    for second, event in ((0, Raise(WET)), (10, Elapse()), (20, Clear()), (30, Raise(WET)), (35, Acknowledge("ana"))):
+        alarm = step(alarm, event, at(second)).alarm
+    assert (alarm.state, alarm.present, due(alarm)) == (State.NORMAL, True, at(40))
+    again = step(alarm, Elapse(), at(40))
+    assert [(made.change, made.before) for made in again.transitions] == [(Change.ACTIVATED, State.NORMAL)]
+    assert again.alarm.occurrence is not None
+    assert (again.alarm.occurrence.opened_at, again.alarm.occurrence.activations) == (at(40), 1)
+
+
+def test_a_re_alarm_keeps_the_beginning_and_forgets_who_acknowledged() -> None:
+    alarm = Alarm(KEY, KIND, LATCHING)
+    for second, event in ((0, Raise(WET)), (1, Acknowledge("ana")), (2, Clear()), (3, Raise(WET))):
+        alarm = step(alarm, event, at(second)).alarm
+    occurrence = alarm.occurrence
+    assert occurrence is not None
+    assert (occurrence.opened_at, occurrence.since, occurrence.activations) == (at(0), at(3), 2)
+    assert (occurrence.returned_at, occurrence.acknowledged) == (None, None)
+
+
+def test_an_escalation_asks_whoever_acknowledged_again() -> None:
+    alarm = step(step(Alarm(KEY, KIND, RISING), Raise(WET), at(0)).alarm, Acknowledge("ana"), at(1)).alarm
+    assert alarm.occurrence is not None
+    assert alarm.occurrence.acknowledged is not None
+    alarm = step(alarm, Elapse(), at(30)).alarm
+    assert alarm.state is State.UNACKNOWLEDGED
+    assert alarm.occurrence is not None
+    assert alarm.occurrence.acknowledged is None
+
+
+def test_doubt_counts_from_its_beginning_and_stops_the_delay() -> None:
+    slow = Policy(Priority.LOW, on_delay=timedelta(seconds=10))
+    alarm = Alarm(KEY, KIND, slow)
+    for second, event in ((0, Raise(WET)), (4, Hold("no reading")), (6, Hold("the gateway is silent"))):
+        alarm = step(alarm, event, at(second)).alarm
+    assert alarm.doubt is not None
+    assert (alarm.doubt.since, alarm.doubt.why) == (at(4), "the gateway is silent")
+    assert due(alarm) is None
+    assert step(alarm, Elapse(), at(99)).transitions == ()
+    assert due(step(alarm, Hold(), at(7)).alarm) == at(10)
+
+
+def test_a_delay_that_no_longer_fits_is_left_out() -> None:
+    standing = alarm_in(State.UNACKNOWLEDGED)
+    assert resume(standing, Delay(KEY, KIND, True, at(0), WET)) == standing
+
+
 # --- Whatever happens -------------------------------------------------------------------------------------------------
 
 seconds = st.sampled_from([0, 1, 5, 30])

@@ -81,8 +81,8 @@ def cut_up(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in zip([0, *marks], [*marks, len(stream)], strict=True)]
 
 
-@given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
 @settings(deadline=None)
+@given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_cut_gives_the_same_messages(stream: tuple[int, list[bytes]], places: list[int]) -> None:
     version, sent = stream
     whole = Read(version, SMALL, [b"".join(sent)])
@@ -95,6 +95,7 @@ def test_any_cut_gives_the_same_messages(stream: tuple[int, list[bytes]], places
     assert len(whole.packets) == len(sent) - len(publishes)
 
 
+@settings(deadline=None)
 @given(versions, topics, st.binary(max_size=40), st.sampled_from([0, 1]), st.integers(1, 65_535), st.booleans())
 def test_what_is_published_comes_out(
     version: int, topic: bytes, payload: bytes, qos: int, packet_id: int, retain: bool
@@ -105,8 +106,8 @@ def test_what_is_published_comes_out(
     assert read.cut.ids == ([packet_id.to_bytes(2, "big")] if qos else [])
 
 
-@given(versions, st.lists(st.integers(0, 200_000), max_size=6), st.integers(0, 1))
 @settings(max_examples=40, deadline=None)
+@given(versions, st.lists(st.integers(0, 200_000), max_size=6), st.integers(0, 1))
 def test_a_payload_too_large_is_skipped_and_costs_no_neighbour(version: int, places: list[int], qos: int) -> None:
     bounds = Bounds(payload_bytes_max=100)
     before = publish(b"a", b"1", 1, 1, version)
@@ -150,6 +151,7 @@ def test_a_topic_that_is_no_utf8_passes() -> None:
     assert [message.topic for message in read.cut.messages] == [b"\xff\xfe/x", b"b"]
 
 
+@settings(deadline=None)
 @given(versions, st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=4))
 @example(V5, b"\x30\xff\xff\xff\xff\x7f", [])
 @example(V311, b"\x32\x05\x00\x01a\x00\x00", [])
@@ -167,6 +169,7 @@ def session_of(role: str) -> Session:
     return SubscriberSession(Connect(V5, "c"), ["#"], 1, SMALL, 0.0)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["listener", "subscriber"]),
     st.lists(st.one_of(st.binary(max_size=80), st.sampled_from([HELLO, b"\x20\x03\0\0\0", publish(b"a")])), max_size=6),
@@ -202,6 +205,7 @@ connects = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(connects, st.integers(0, 2**32 - 1), st.integers(1, 65_535), st.none() | st.integers(1, 2**32 - 1))
 def test_connect_is_read_as_it_was_written(
     connect: Connect, session_expiry_s: int, receive_max: int, bytes_max: int | None
@@ -221,6 +225,7 @@ def test_connect_is_read_as_it_was_written(
     assert packets.read_connect(body) == connect
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Connack,
@@ -240,6 +245,7 @@ def test_connack_is_read_as_it_was_written(connack: Connack) -> None:
     assert packets.read_connack(body, V5) == connack
 
 
+@settings(deadline=None)
 @given(versions, st.integers(1, 65_535), st.lists(texts.filter(bool), min_size=1, max_size=4), st.integers(0, 1))
 def test_subscriptions_are_read_as_they_were_written(version: int, number: int, filters: list[str], qos: int) -> None:
     packet_id = number.to_bytes(2, "big")
@@ -250,6 +256,7 @@ def test_subscriptions_are_read_as_they_were_written(version: int, number: int, 
     assert packets.read_suback(body, version) == (packet_id, codes)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 65_535), max_size=50))
 def test_acknowledgements_are_one_piece_in_order(numbers: list[int]) -> None:
     ids = [number.to_bytes(2, "big") for number in numbers]
@@ -257,6 +264,7 @@ def test_acknowledgements_are_one_piece_in_order(numbers: list[int]) -> None:
     assert [packets.read_answer(packet.body, V5)[0] for packet in read.packets] == ids
 
 
+@settings(deadline=None)
 @given(texts, st.integers(0, 60))
 def test_a_reason_string_gives_way_to_the_clients_bound(text: str, bytes_max: int) -> None:
     packet = packets.write_disconnect(V5, Reason.PROTOCOL_ERROR, text, bytes_max)
@@ -266,6 +274,7 @@ def test_a_reason_string_gives_way_to_the_clients_bound(text: str, bytes_max: in
     assert said in {text, None}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 268_435_455))
 def test_lengths_are_read_as_they_were_written(value: int) -> None:
     written = write_varint(value)

@@ -38,7 +38,9 @@ class Log:
 
     said: list[Said] = field(default_factory=list)
 
-    def findings(self, kind: FindingKind, since_s: float = 0.0, until_s: float = float("inf")) -> list[tuple[float, Finding]]:
+    def findings(
+        self, kind: FindingKind, since_s: float = 0.0, until_s: float = float("inf")
+    ) -> list[tuple[float, Finding]]:
         """Findings of a kind with the second at which each was made, since ≤ second < until."""
         return [
             (answer.at_s, finding)
