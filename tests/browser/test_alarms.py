@@ -188,6 +188,20 @@ def test_an_acknowledgement_that_fails_is_not_shown_as_one(console: Open) -> Non
     hall.refusing = False
 
 
+def test_what_stands_comes_before_what_has_returned(console: Open) -> None:
+    hall = StandIn()
+    at = hall.hall()["at"]
+    hall.raise_alarm("flow", title="Flow lost", asset="H1-A01", priority=1, state="returned", returned_at=at)
+    hall.leak("H1-A03", priority=2, priority_word="high")
+    seen = console(hall)
+    expect(seen.page.locator(".side .alarm").first).to_contain_text("Leak at rack H1-A03")
+    borders = [
+        seen.tile(f"demo/{rack}").evaluate("n => getComputedStyle(n).borderTopWidth") for rack in ("H1-A01", "H1-A03")
+    ]
+    assert borders == ["1px", "3px"], "what has returned keeps its mark, not its border"
+    expect(seen.tile("demo/H1-A01").locator(".pri")).to_be_visible()
+
+
 def test_a_returned_alarm_says_so_and_goes_when_it_is_over(console: Open) -> None:
     hall = StandIn()
     hall.leak("H1-A03")

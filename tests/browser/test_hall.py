@@ -25,7 +25,9 @@ def test_hall_is_seen_with_its_values(console: Open) -> None:
 
 def test_rows_stand_as_on_the_floor_and_cdus_above_the_first_row_that_they_serve(console: Open) -> None:
     hall = StandIn(8, 2)
-    hall.halls[0]["rows"][1]["cdus"] = ["H1-CDU-1"]
+    hall.halls[0]["rows"][1]["cdus"] = []
+    for i in range(1, 5):
+        hall.racks[f"demo/H1-B0{i}"]["cdus"] = ["H1-CDU-1"]
     del hall.racks["demo/H1-B02"]
     hall.halls[0]["rows"][1]["racks"].remove("H1-B02")
     seen = console(hall)

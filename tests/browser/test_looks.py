@@ -336,3 +336,33 @@ def test_data_quality_tells_what_became_of_everything(console: Open) -> None:
     expect(main.locator(".card", has_text="gpus")).to_contain_text("Connection refused7")
     expect(main.locator(".card", has_text="Stale racks")).to_contain_text("H1-A02.")
     expect(main).to_contain_text("84 of 96 points fresh (87.5 %)")
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_ages_and_names_are_written_as_people_write_them(console: Open) -> None:
+    seen = console()
+    written = seen.page.evaluate(
+        """async () => {
+          const f = await import("/console/format.js"), n = await import("/console/names.js");
+          return {
+            numbers: [null, NaN, 0, -0.04, 71, 81.23, 1204.4, -0.9].map((v) => f.number(v)),
+            ages: [0.31, 12, 99, 100, 3600, 7200, 400000].map(f.age),
+            shares: [[1230, 1234], [1234, 1234], [0, 0]].map(([part, whole]) => f.share(part, whole)),
+            names: ["RackLiquidFlow", "Secondary LiquidFlow", "H1-CDU-1: Pump1 PumpSpeed"].map(n.plain),
+            limits: [41, 2460, 7200].map((s) => n.timeToLimit({kind: "leak_suspected", time_to_limit_s: s})),
+          };
+        }"""
+    )
+    assert written == {
+        "numbers": ["—", "—", "0", "0.0", "71", "81.2", "1,204", "−0.9"],
+        "ages": ["0.3 s", "12 s", "99 s", "2 min", "60 min", "2 h", "4 d"],
+        "shares": ["99.6\u00a0%", "100\u00a0%", "—"],
+        "names": ["Rack liquid flow", "Secondary liquid flow", "H1-CDU-1: Pump1 pump speed"],
+        "limits": [
+            "Low-level trip in about 41 s",
+            "Low-level trip in about 41 min",
+            "Low-level trip in about 2 h",
+        ],
+    }

@@ -146,23 +146,24 @@ export class AlarmCard {
     this.acts.hidden = !fresh;
     if (focused && this.acts.hidden)
       this.root.closest("main, aside")?.querySelector("[aria-current] .what, [aria-selected=true]")?.focus();
-    this.#argue(alarm);
+    this.#argue(alarm, standing);
     this.#reason(alarm);
-    this.#recount(alarm);
+    this.#recount(alarm, standing);
   }
 
   // Lists and events leave the history out, so it is fetched whenever it must have grown.
-  async #recount(alarm) {
+  async #recount(alarm, standing) {
     const { id, state, priority, since, acknowledged_at } = alarm;
     const grown = [id, state, priority, since, acknowledged_at].join(" ");
     if (this.#told.grown === grown) return;
     if (this.#told.id !== id) this.#tell([]);
     this.#told = { id, grown };
+    if (!standing && !alarm.history) return; // what is over is not asked for: what was told of it stays
     try {
       const { history } = alarm.history ? alarm : await get(`/alarms/${encodeURIComponent(id)}`);
       if (this.#told.grown === grown) this.#tell(history ?? []);
     } catch (problem) {
-      // 404: it is over, and what was told so far stays; anything else is tried again with the next change
+      // 404: it has just ended; anything else is tried again with the next change
       if (problem.status !== 404 && this.#told.grown === grown) this.#told = { id, grown: "" };
     }
   }
@@ -177,7 +178,7 @@ export class AlarmCard {
     );
   }
 
-  #argue(alarm) {
+  #argue(alarm, standing) {
     const evidence = alarm.evidence ?? [];
     this.parts.evidence.hidden = !evidence.length;
     const points = evidence.filter((e) => e.point != null).map((e) => e.point);
@@ -208,7 +209,8 @@ export class AlarmCard {
         };
       },
     );
-    this.trend.show(this.#point, alarm.since, alarm.priority);
+    const until = standing && !returned(alarm) ? null : alarm.returned_at;
+    this.trend.show(this.#point, alarm.since, until, alarm.priority);
   }
 
   #reason(alarm) {

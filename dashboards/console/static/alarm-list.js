@@ -98,6 +98,7 @@ export class AlarmList {
       where: el("span.where"),
       proof: el("span.proof"),
       limit: el("span.limit"),
+      doubt: el("span.proof"),
       masks: el("span.proof"),
       main: el("button.main", { type: "button", "data-act": "acknowledge" }),
       open: el("a.button", {}, "Open"),
@@ -112,6 +113,7 @@ export class AlarmList {
       parts.where,
       parts.proof,
       parts.limit,
+      parts.doubt,
       parts.masks,
       el("span.acts", {}, parts.main, parts.open),
     );
@@ -140,14 +142,10 @@ export class AlarmList {
         .join(" · "),
     );
     text(parts.proof, fresh ? proof(alarm) || alarm.summary || "" : "");
-    text(
-      parts.limit,
-      [back ? "" : timeToLimit(alarm), alarm.cannot_tell && `? Cannot tell any more: ${alarm.cannot_tell}`]
-        .filter(Boolean)
-        .join(" · "),
-    );
+    text(parts.limit, back ? "" : timeToLimit(alarm));
+    text(parts.doubt, alarm.cannot_tell ? `? Cannot tell any more: ${alarm.cannot_tell}` : "");
     text(parts.masks, alarm.masked ? `explains ${many(alarm.masked, "more alarm")}, masked` : "");
-    for (const part of [parts.proof, parts.limit, parts.masks]) part.hidden = !part.textContent;
+    for (const part of [parts.proof, parts.limit, parts.doubt, parts.masks]) part.hidden = !part.textContent;
     const focused = document.activeElement === parts.main;
     setButton(parts.main, alarm, this.#acknowledging.busy(alarm.id));
     if (focused && parts.main.hidden) parts.what.focus();

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import * as clock from "./clock.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { MISSING, age, many, number, time, unitOf, value } from "./format.js";
-import { nameOf } from "./names.js";
+import { nameOf, plain } from "./names.js";
 import { address } from "./route.js";
 import { unacknowledged } from "./store.js";
 
@@ -223,7 +223,10 @@ export class AssetCard {
 
 function setPoint(row, point, reading) {
   const [name, shown, at, state] = row.children;
-  text(name, [point.name || point.quantity, point.part, point.setpoint && "set point"].filter(Boolean).join(" · "));
+  text(
+    name,
+    [plain(point.name || point.quantity), point.part, point.setpoint && "set point"].filter(Boolean).join(" · "),
+  );
   text(shown, reading?.value == null ? MISSING : `${number(reading.value)} ${point.unit}`.trim());
   if (at.dataset.at !== String(reading?.time)) {
     at.dataset.at = String(reading?.time);

@@ -6,7 +6,7 @@
 import { attr, el, mark, setMark, text } from "./dom.js";
 import { MISSING, age, number, unitOf, value } from "./format.js";
 import { nameOf } from "./names.js";
-import { keyOf, unacknowledged } from "./store.js";
+import { keyOf, returned, unacknowledged } from "./store.js";
 import * as clock from "./clock.js";
 
 const STEPS = 5;
@@ -27,7 +27,10 @@ export function plan(hall, racks) {
   const placed = hall.hall !== "";
   const rows = placed ? hall.rows : byCoolant(hall, racks);
   const serves = new Map();
-  for (const row of rows) for (const cdu of row.cdus) serves.set(cdu, [...(serves.get(cdu) ?? []), row.row]);
+  for (const row of rows) {
+    const cooling = new Set([...row.cdus, ...row.racks.flatMap((id) => racks.get(key(id))?.cdus ?? [])]);
+    for (const cdu of cooling) serves.set(cdu, [...(serves.get(cdu) ?? []), row.row]);
+  }
   const drawn = new Set();
   const lines = rows.map((row) => {
     const fresh = row.cdus.filter((cdu) => !drawn.has(cdu));
@@ -237,6 +240,7 @@ export class HallMap {
       if (!tile) continue;
       const alarm = this.#store.worst.get(key);
       attr(tile.node, "data-p", alarm?.priority);
+      attr(tile.node, "data-back", Boolean(alarm && returned(alarm)));
       const fresh = this.#store.alarmsAt(key).some(unacknowledged);
       if (!alarm) tile.mark?.remove();
       else if (tile.mark?.isConnected) setMark(tile.mark, alarm.priority, fresh);

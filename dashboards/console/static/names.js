@@ -28,6 +28,14 @@ export function words(code) {
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);
 }
 
+/** Names in one piece as words: "Secondary LiquidFlow" → "Secondary liquid flow"; "CDU-1" and "Pump1" stay. */
+export function plain(name) {
+  const spaced = name.replace(/\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b/g, (one) =>
+    one.replace(/(?!^)[A-Z]/g, (start) => ` ${start}`).toLowerCase(),
+  );
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}
+
 // What a time to limit leads to, by the kind of the finding; others just reach their limit.
 const HARM = { leak_suspected: "Low-level trip", leak_wet: "Low-level trip", flow_lost: "Throttling" };
 

@@ -5,6 +5,7 @@
 
 const OVER_KEPT = 200;
 const STATES = {
+  normal: "over",
   unacknowledged: "unacknowledged",
   acknowledged: "acknowledged",
   returned: "returned, unacknowledged",
@@ -26,11 +27,11 @@ export const returned = (alarm) => BACK.has(alarm.state);
 /** The state of an alarm in words. */
 export const stateWords = (alarm) => STATES[alarm.state] ?? alarm.state;
 
-/** One order everywhere: priority, then standing before returned, then unacknowledged first, then the newest. */
+/** One order everywhere: what stands before what has returned, then priority, then unacknowledged, then the newest. */
 export function byUrgency(a, b) {
   return (
-    a.priority - b.priority ||
     returned(a) - returned(b) ||
+    a.priority - b.priority ||
     unacknowledged(b) - unacknowledged(a) ||
     Date.parse(b.since) - Date.parse(a.since) ||
     (a.id < b.id ? -1 : 1)

@@ -5,18 +5,20 @@ import { get } from "./api.js";
 import * as clock from "./clock.js";
 import { attr, el, svg, text } from "./dom.js";
 import { number, timeOfDay, utc } from "./format.js";
+import { plain } from "./names.js";
 
 const MINUTES = 30;
 const SPANS = [5, 10, MINUTES]; // minutes: the shortest that holds all there is, so that a young history fills the picture
-const EVERY_S = 10;
+const EVERY_S = 5;
 const REFRESH_MS = 10_000;
 const HEIGHT = 100;
 const WIDTH = 400;
 
-/** A figure that shows one point; `show(point, since, priority)` sets which, `beat()` keeps it fresh. */
+/** A figure that shows one point; `show` sets which, `beat` keeps it fresh. */
 export class Trend {
   #point = null;
   #since = null;
+  #until = null;
   #asked = 0;
   #series = null;
   #range = null;
@@ -51,10 +53,11 @@ export class Trend {
     this.picture.addEventListener("pointerleave", () => this.#tell());
   }
 
-  /** Shows another point, or none. since: ISO time from which the background is marked. */
-  show(point, since, priority) {
+  /** Shows another point, or none. since, until: ISO times between which the background is marked; null: until now. */
+  show(point, since, until, priority) {
     attr(this.node, "data-p", priority);
     this.#since = since;
+    this.#until = until;
     if (point === this.#point) return;
     this.#point = point;
     this.#series = null;
@@ -83,7 +86,8 @@ export class Trend {
     try {
       const answer = await get(`/readings?${query}`);
       if (point !== this.#point) return;
-      this.#series = answer.series[0] ?? null;
+      const [series = null] = answer.series;
+      this.#series = series && { ...series, name: plain(series.name) };
       const first = Date.parse(this.#series?.times[0] ?? answer.end);
       const span = SPANS.find((minutes) => first >= end - minutes * 60_000) ?? MINUTES;
       this.#range = [end - span * 60_000, end];
@@ -119,9 +123,10 @@ export class Trend {
     const x = (ms) => (WIDTH * (ms - start)) / (end - start);
     const y = (v) => HEIGHT - 4 - ((HEIGHT - 8) * (v - low)) / (high - low);
     this.lines.replaceChildren(...strokes(this.#series, x, y, binary, this.#breaks()));
-    const onset = this.#since ? Math.min(WIDTH, Math.max(0, x(Date.parse(this.#since)))) : WIDTH;
+    const inside = (iso) => Math.min(WIDTH, Math.max(0, x(Date.parse(iso))));
+    const onset = this.#since ? inside(this.#since) : WIDTH;
     attr(this.hit, "x", onset);
-    attr(this.hit, "width", WIDTH - onset);
+    attr(this.hit, "width", Math.max(0, (this.#until ? inside(this.#until) : WIDTH) - onset));
     attr(this.onset, "d", onset > 0 && onset < WIDTH ? `M${onset} 0V${HEIGHT}` : "");
     text(this.top, number(high, digits(low, high)));
     text(this.bottom, number(low, digits(low, high)));
