@@ -52,7 +52,7 @@ def send(host: str, port: int, count: int) -> None:
         cutter, sent, acknowledged = Cutter(Bounds(), V5), 0, -1  # CONNACK comes before the first
         while acknowledged < count:
             room = min(count - sent, UNDER_WAY - (sent - acknowledged), RING - sent % RING)
-            if room >= 1_000 or (room and room == count - sent):
+            if room >= 1_000 or (room and room in {count - sent, RING - sent % RING}):
                 sock.sendall(b"".join(packets[sent % RING : sent % RING + room]))
                 sent += room
                 continue
