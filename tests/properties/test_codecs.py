@@ -24,6 +24,7 @@ from dcim.core.ports import Codec, Decoded, Message
 from dcim.core.quantities import BY_DCGM_FIELD, Nature
 from dcim.core.readings import Quality, Readings
 from dcim.core.units import conversion
+from tests.benchmarks.fuzz_codec import fuzz
 
 QUICK = settings(max_examples=150, deadline=None)
 NOW_MS = 1_743_620_423_000
@@ -373,6 +374,26 @@ def test_seats_are_known_after_a_restart():
     assert [point.path for point in again] == ["h/1/155", "h/new/155"]
     decode(gpu(again), report({"155": [1, 2]}))
     assert [(point.path, point.part) for point in again] == [("h/a/155", "0"), ("h/1/155", "1")]
+
+
+# ------------------------------------------------------------------ the fuzzer
+
+
+def test_a_little_fuzzing_holds():
+    assert fuzz(1_500, 11, lambda _line: None) == ("", [])
+
+
+def test_the_fuzzer_sees_a_codec_that_loses_a_neighbour(monkeypatch):
+    honest = MixedCodec.decode
+
+    def lossy(self, messages, received):
+        strange = any(not message.payload.isascii() for message in messages)
+        return honest(self, messages[:-1] if strange else messages, received)
+
+    monkeypatch.setattr(MixedCodec, "decode", lossy)
+    wrong, batch = fuzz(1_500, 11, lambda _line: None)
+    assert "items" in wrong or "neighbours" in wrong
+    assert batch
 
 
 # ------------------------------------------------------------------ the small parts
