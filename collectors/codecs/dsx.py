@@ -96,7 +96,7 @@ class _Batch:
     points: list[int] = field(default_factory=list)
     rows: list[Value] = field(default_factory=list)
     ready: list[Readings] = field(default_factory=list)
-    held: list[Readings] = field(default_factory=list)
+    held: Readings = field(default_factory=Readings.empty)
     done: Decoded = field(default_factory=lambda: Decoded(Readings.empty(), Readings.empty()))
 
     def remark(self, remark: Remark, count: int = 1) -> None:
@@ -166,7 +166,7 @@ class DsxCodec:
             self._slowly(batch, message)
         self._to_columns(batch)
         batch.done.readings = Readings.concat(batch.ready)
-        batch.done.held = Readings.concat(batch.held)
+        batch.done.held = batch.held
         return batch.done
 
     def _slowly(self, batch: _Batch, message: Message) -> None:
@@ -251,10 +251,19 @@ class DsxCodec:
         return point
 
     def _to_columns(self, batch: _Batch) -> None:
-        """Turns the rows so far into columns, by what is known of their points now."""
-        if not batch.rows:
-            return
+        """Turns the rows so far into columns, by what is known of their points now; what nobody knows waits on."""
+        sent = Readings.concat([batch.held, self._take_rows(batch)])
+        described = self._index.scaling.described[sent.point]
+        batch.held = sent.take(~described)
+        converted = self._index.scaling.convert(sent.take(described))
+        batch.ready.append(converted.readings)
+        batch.remark(Remark.VALUE_IMPLAUSIBLE, converted.implausible)
+
+    def _take_rows(self, batch: _Batch) -> Readings:
+        """The rows since the last time, as sent."""
         rows = batch.rows
+        if not rows:
+            return Readings.empty()
         value = np.array([row.value for row in rows], np.float64)  # None becomes NaN
         good = np.array([row.quality == 1 for row in rows]) & ~np.isnan(value)
         sent = Readings(
@@ -265,13 +274,7 @@ class DsxCodec:
         )
         batch.points.clear()
         rows.clear()
-        described = self._index.scaling.described[sent.point]
-        if not described.all():
-            batch.held.append(sent.take(~described))
-            sent = sent.take(described)
-        converted = self._index.scaling.convert(sent)
-        batch.ready.append(converted.readings)
-        batch.remark(Remark.VALUE_IMPLAUSIBLE, converted.implausible)
+        return sent
 
     def _current(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """The same, with the successors of points that another codec over this index has retired meanwhile."""

@@ -235,6 +235,21 @@ def test_values_may_come_before_their_metadata(stream, late, size):
     assert store(values[:late] + descriptions + values[late:], size) == store(descriptions + values, 100)
 
 
+def test_a_value_is_converted_by_its_first_description_whatever_changes_in_between():
+    flow, pressure = "CDU/LiquidFlow/f", "CDU/LiquidPressure/p"
+    got = decode(
+        dsx(),
+        described(flow, engUnit="LPM"),
+        value(pressure, 10),
+        described(flow, engUnit="GPM"),
+        described(pressure, engUnit="psi"),
+        described(pressure, engUnit="bar"),
+        value(pressure, 1),
+    )
+    assert (len(got.held), got.bound) == (0, [0, 1])
+    assert got.readings.value == pytest.approx([68.947572931683609, 100.0])
+
+
 @given(st.permutations(sorted(POINTS)))
 @QUICK
 def test_the_order_of_descriptions_does_not_matter(order):
