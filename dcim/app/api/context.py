@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol
 
-from alerts.engine import Engine
 from fastapi import Depends, Request
 
+from alerts.engine import Engine
 from dcim.app.hub import Hub
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
