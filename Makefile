@@ -22,7 +22,7 @@ demo: $(READY)   ## a simulated hall, live at the printed address
 	@$(BIN)/dcim demo $(ARGS)
 
 test: $(READY)   ## the tests that take under two minutes
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(READY)   ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -10,6 +10,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("dcim", deadline=None)
+settings.load_profile("dcim")
 
 PROGRAMS = {"mosquitto": ("mosquitto", "mosquitto"), "browser": ("chromium", "chromium")}
 """Marker → (name in DCIM_REQUIRE, program)."""

@@ -158,6 +158,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_collector_had_not_acknowledged_comes_again(tmp_path: Path) -> None:
     async def scenario(broker: Mosquitto) -> None:
         async with collecting(Collector(broker)) as collector:

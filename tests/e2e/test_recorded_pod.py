@@ -83,6 +83,7 @@ def test_the_pod_through_our_ear(service: Running, ear_port: int, recording: Pat
 
 
 @pytest.mark.mosquitto
+@pytest.mark.slow
 def test_the_pod_through_a_broker_and_an_ear_is_one_pod(tmp_path: Path, ear_port: int, recording: Path) -> None:
     broker_port = free_port()
     broker = subprocess.Popen(
@@ -108,6 +109,7 @@ def test_the_pod_through_a_broker_and_an_ear_is_one_pod(tmp_path: Path, ear_port
         broker.wait()
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_loses_nothing_that_was_acknowledged(
     service: Running, ear_port: int, recording: Path
 ) -> None:

@@ -66,6 +66,7 @@ class Killer:
         assert (again.stored, again.duplicate) == (0, self.points)
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_to_a_kill(tmp_path: Path) -> None:
     rng = random.Random(1)
     killer = Killer(tmp_path / "telemetry.duckdb", points=500)

@@ -175,6 +175,7 @@ def hour() -> tuple[State, State]:
     return start, state
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_over_an_hour(hour: tuple[State, State]) -> None:
     start, end = hour
     passed = end.account
@@ -198,6 +199,7 @@ def test_energy_is_conserved_while_a_loop_warms_up_and_its_pump_trips() -> None:
     np.testing.assert_allclose(passed, in_loop - breathed, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_mass_is_conserved_over_an_hour(hour: tuple[State, State]) -> None:
     start, end = hour
     passed = end.account
@@ -395,6 +397,7 @@ def test_an_empty_reservoir_stops_the_pumps_and_nothing_goes_below_zero() -> Non
     assert not states[-1].leak_lpm.any()
 
 
+@pytest.mark.slow
 def test_warmth_and_not_loss_moves_the_level_of_a_tight_loop() -> None:
     start = steady(ALIKE, load(ALIKE, 0.9))
     cool = last(walk(ALIKE, start, load(ALIKE, 0.4), None, 450))
