@@ -116,6 +116,26 @@ class ListenerSource(_Source):
 Source = Annotated[BrokerSource | ListenerSource, Field(discriminator="kind")]
 
 
+class StoreRetention(_Section):
+    """How long readings are kept, by how finely. None of it is dropped before the next coarser tier has it."""
+
+    raw_days: int = Field(default=30, ge=1, le=36_500)
+    """Readings as they came."""
+    minute_days: int = Field(default=180, ge=1, le=36_500)
+    """Mean, least, greatest and number of each minute."""
+    hour_days: int = Field(default=3_650, ge=1, le=36_500)
+    """The same of each hour."""
+
+    @model_validator(mode="after")
+    def _coarser_longer(self) -> StoreRetention:
+        if not self.raw_days <= self.minute_days <= self.hour_days:
+            raise ValueError(
+                f"keeps readings for {self.raw_days} days, minutes for {self.minute_days} and hours for "
+                f"{self.hour_days}, but a finer tier cannot outlive a coarser. Write raw_days ≤ minute_days ≤ hour_days"
+            )
+        return self
+
+
 class Store(_Section):
     """Where readings are kept."""
 
@@ -124,6 +144,7 @@ class Store(_Section):
     path: Path = Path("data/telemetry.duckdb")
     points_max: int = Field(default=2_000_000, ge=1_000, le=4_000_000_000)
     """More points than this are refused and counted."""
+    retention: StoreRetention = StoreRetention()
 
 
 class Alarms(_Section):
@@ -248,7 +269,7 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
     """Where in the file, as a person writes it, and the section that it lies in."""
     path, model = "", cast("type[BaseModel] | None", Settings)
     sections: dict[str, type[BaseModel]] = {
-        "store": Store, "alarms": Alarms, "http": Http, "tls": Tls, "assets": PlacedAsset,
+        "store": Store, "retention": StoreRetention, "alarms": Alarms, "http": Http, "tls": Tls, "assets": PlacedAsset,
         "broker": BrokerSource, "listener": ListenerSource,
     }  # fmt: skip
     for step in loc:

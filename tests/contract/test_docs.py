@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
-from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, Tls
+from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, StoreRetention, Tls
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import Fault, RejectReason, Remark
 
@@ -26,8 +26,9 @@ def rows(page: str) -> set[str]:
 
 @pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Http, PlacedAsset])
 def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
-    assert set(section.model_fields) - {"tls"} <= rows("settings.md")
+    assert set(section.model_fields) - {"tls", "retention"} <= rows("settings.md")
     assert {f"tls.{key}" for key in Tls.model_fields} <= rows("settings.md")
+    assert {f"retention.{key}" for key in StoreRetention.model_fields} <= rows("settings.md")
 
 
 def test_defaults_are_the_ones_in_the_docs() -> None:
@@ -36,6 +37,8 @@ def test_defaults_are_the_ones_in_the_docs() -> None:
         for key, field in section.model_fields.items():
             if isinstance(field.default, int) and not isinstance(field.default, bool):
                 assert f"| `{key}` | `{field.default}` |" in text
+    for key, field in StoreRetention.model_fields.items():
+        assert f"| `retention.{key}` | `{field.default}` |" in text
 
 
 @pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault])
