@@ -78,6 +78,21 @@ class Fault(StrEnum):
     """A batch could not be made durable; it was not acknowledged, so its sender has it still."""
 
 
+class DeadLetter(StrEnum):
+    """Why a server that readings are handed on to will never take one. A closed list."""
+
+    MALFORMED = "malformed"
+    """It could not read the line."""
+    TYPE_CONFLICT = "type_conflict"
+    """The series is there already with values of another type."""
+    BEYOND_RETENTION = "beyond_retention"
+    """Older than what the server keeps."""
+    TOO_LARGE = "too_large"
+    """The line alone is larger than what it takes at once."""
+    NOT_TAKEN = "not_taken"
+    """Anything else that it dropped by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """One item that was put aside: kept, bounded, so that a person can look at it.

@@ -4,7 +4,7 @@ Lives here: shapes and promises. Not here: any implementation, and which one is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import polars as pl
 
 from dcim.core.findings import Detection, FindingKind
-from dcim.core.ledger import Kind, Reject, RejectReason, Remark
+from dcim.core.ledger import DeadLetter, Kind, Reject, RejectReason, Remark
 from dcim.core.live import Latest
 from dcim.core.plant import Plant
 from dcim.core.points import PointRecord
@@ -172,6 +172,56 @@ class Holding(Protocol):
 
     def held(self) -> dict[int, int]:
         """How many readings are held, by point."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a store has made durable but not yet handed on to the server behind it, at one moment. Readings taken since
+    the service runs = waiting + forwarded + overtaken + dead_lettered, of those that this run took."""
+
+    waiting: int
+    """Readings that the server does not have yet, those that an earlier run left included."""
+    bytes: int
+    """What they take up on disk; up to a file's size too much while anything waits."""
+    bytes_max: int
+    """What they may take up. Beyond it the store takes nothing: its sources keep what they have."""
+    oldest_us: int | None
+    """When the oldest of them was taken, microseconds UTC; None where nothing waits."""
+    forwarded: int
+    """Readings that the server took since the service runs."""
+    overtaken: int
+    """Readings that were counted as stored while the server could not be asked, and turned out to be there already:
+    duplicates. The first value stayed."""
+    dead_lettered: Mapping[DeadLetter, int]
+    """Readings that the server will never take, by reason; over all runs."""
+    damaged: int
+    """Records (not readings) that the disk has lost before they were handed on; since the service runs."""
+    trouble: str
+    """Why nothing is handed on just now, and what to do, in a line for people; "" while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadReading:
+    """One reading that a server will never take, as it was sent."""
+
+    reason: DeadLetter
+    line: str
+    message: str
+    """What the server said of it."""
+    at_us: int
+    """When it was put aside, microseconds UTC."""
+
+
+class Forwarding(Protocol):
+    """Of a store that hands readings on to a server."""
+
+    def backlog(self) -> Backlog:
+        """Where it stands. Answered from memory."""
+        ...
+
+    def dead_readings(self) -> list[DeadReading]:
+        """The dead letters that are still kept, oldest first; their number is bounded."""
         ...
 
 

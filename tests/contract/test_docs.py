@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from alerts.lifecycle import State
 from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, StoreRetention, Tls
 from dcim.core.findings import FindingKind
-from dcim.core.ledger import Fault, RejectReason, Remark
+from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -41,8 +41,8 @@ def test_defaults_are_the_ones_in_the_docs() -> None:
         assert f"| `retention.{key}` | `{field.default}` |" in text
 
 
-@pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault])
-def test_every_reason_has_its_line(closed_list: type[RejectReason | Remark | Fault]) -> None:
+@pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault, DeadLetter])
+def test_every_reason_has_its_line(closed_list: type[RejectReason | Remark | Fault | DeadLetter]) -> None:
     assert {entry.value for entry in closed_list} <= rows("ledger.md")
 
 
