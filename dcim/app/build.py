@@ -11,17 +11,24 @@ import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
+import numpy as np
 import structlog
 
 from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
+from collectors.codecs.dsx import DsxCodec
+from collectors.codecs.gpu import GpuCodec
 from collectors.codecs.mixed import MixedCodec
 from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
+from dcim.app.clock import Clock
+from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.service import Service
@@ -35,13 +42,16 @@ from dcim.app.settings import (
     read_secret,
 )
 from dcim.app.watch import Watch
+from dcim.core import account
 from dcim.core.assets import AssetKey, Placement
-from dcim.core.errors import Permanent
-from dcim.core.ledger import Ledger
+from dcim.core.errors import Permanent, Transient
+from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
+from dcim.core.pace import Pace
 from dcim.core.points import PointIndex
+from dcim.core.ports import Backlog, Books, Forwarding, TelemetryStore
 from dcim.core.readings import Readings
-from dcim.core.times import now, to_us
+from dcim.core.times import to_us
 from dcim.detect.contact import Contact
 from dcim.detect.flow import Flow
 from dcim.detect.leak import Inventory
@@ -54,58 +64,71 @@ from dcim.store.memory import MemoryStore
 log = structlog.get_logger()
 
 
-async def build(settings: Settings) -> Service:
-    """A service ready to run, with its store, journal and API socket open. Raises Permanent or Transient in words, with
-    everything closed again."""
+async def build(settings: Settings, clock: Clock | None = None) -> Service:
+    """A service ready to run, with its store, journal and API socket open. clock: the service's own; one over this
+    machine's when left out. Raises Permanent or Transient in words, with everything closed again."""
     async with AsyncExitStack() as closing:
+        clock = clock or Clock()
         ruleset = _rules(settings)
         sources = _Sources(settings)
         listening = closing.enter_context(_bound(settings.http.bind))
-        store = closing.enter_context(_store(settings))
-        warnings = [str(store.damage)] if isinstance(store, EmbeddedStore) and store.damage else []
-        for warning in warnings:
-            log.error("the store was damaged", told=warning)
+        store = closing.enter_context(_store(settings, clock))
+        if isinstance(store, EmbeddedStore) and store.damage:
+            log.error("the store was damaged", told=str(store.damage))
         journal = SqlJournal(settings.alarms.journal)
         closing.push_async_callback(journal.close)
         await journal.open()
 
-        started = now()
+        started = clock()
         index = PointIndex(settings.store.points_max)
         index.restore(store.recall())
-        ledger = Ledger()
+        accounts, told = _accounts(store, settings.store.path, started)
+        ledger = Ledger(accounts)
         for source in settings.sources:
-            ledger.open(source.name, MixedCodec.name, started)
+            for codec in CODECS:
+                ledger.open(source.name, codec, started)
+        pace = Pace()
         hub = Hub()
         detectors = (Limits(ruleset.limits), Inventory())
         engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after
         watch = Watch(
             index=index,
             placements=_placements(settings),
-            latest=_remembered(store),
+            latest=_remembered(store, started),
             window=Window(max(detector.needs.look_back for detector in detectors)),
             sentinels=(Contact(), Flow()),
             detectors=detectors,
             vigils=(Silence(started),),
             engine=engine,
             hub=hub,
-            clock=now,
+            clock=clock,
             tick_s=settings.alarms.tick_s,
         )
         await engine.open(started)
         intake = Intake(
-            codecs=_codecs(settings, index),
+            routers=_routers(settings, index),
             index=index,
             store=store,
             catalogue=store,
             holding=store,
+            books=store,
             ledger=ledger,
+            pace=pace,
             convert=index.convert,
             offer=watch.offer,
+            clock=clock.us,
         )
         closing.callback(intake.close)
         intake.resume(lambda key: _owner(settings, key))
-        running = sources.open(ledger)
-        context = Context(watch, store, ledger, engine, hub, running, now, started, warnings)
+        running = sources.open(ledger, clock)
+        condition = Condition(
+            told,
+            clock,
+            trouble=lambda: intake.trouble,
+            damage=lambda: store.damage if isinstance(store, EmbeddedStore) else None,
+            backlog=lambda: _backlog(store),
+        )
+        context = Context(watch, store, ledger, pace, condition, engine, hub, running, clock, started)
         return Service(
             context=context,
             sources=running,
@@ -163,18 +186,18 @@ class _Sources:
             else:
                 yield f"source {source.name}: listens on {source.bind}, site {source.site}"
 
-    def open(self, ledger: Ledger) -> list[Subscriber | Listener]:
+    def open(self, ledger: Ledger, clock: Clock) -> list[Subscriber | Listener]:
         opened: list[Subscriber | Listener] = []
         for source in self._settings.sources:
             login = self._logins[source.name]
             if isinstance(source, BrokerSource):
-                opened.append(_subscriber(source, login, ledger))
+                opened.append(_subscriber(source, login, ledger, clock))
             else:
-                opened.append(_listener(source, login, ledger))
+                opened.append(_listener(source, login, ledger, clock))
         return opened
 
 
-def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger) -> Subscriber:
+def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger, clock: Clock) -> Subscriber:
     host, port, secure = parse_mqtt_url(source.url)
     tls = login.tls or (ssl.create_default_context() if secure else None)
     filters = source.filters
@@ -196,11 +219,11 @@ def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger) -> Subscrib
             payload_bytes_max=source.payload_bytes_max,
         ),
         ledger,
-        clock=_clock,
+        clock=clock.us,
     )
 
 
-def _listener(source: ListenerSource, login: _Login, ledger: Ledger) -> Listener:
+def _listener(source: ListenerSource, login: _Login, ledger: Ledger, clock: Clock) -> Listener:
     host, port = parse_bind(source.bind)
     return Listener(
         ListenerSettings(
@@ -213,7 +236,7 @@ def _listener(source: ListenerSource, login: _Login, ledger: Ledger) -> Listener
         ),
         ledger,
         login.check,
-        clock=_clock,
+        clock=clock.us,
     )
 
 
@@ -240,8 +263,12 @@ def _tls(tls: Tls, name: str, *, server: bool) -> ssl.SSLContext:
     return context
 
 
-def _codecs(settings: Settings, index: PointIndex) -> dict[str, MixedCodec]:
-    """By source name; sources of one site and bus share a codec, so that what one learns the others know."""
+CODECS = (DsxCodec.name, GpuCodec.name)
+"""What every source's account has a line for from the start."""
+
+
+def _routers(settings: Settings, index: PointIndex) -> dict[str, MixedCodec]:
+    """By source name; sources of one site and bus share their codecs, so that what one learns the others know."""
     shared: dict[tuple[str, str], MixedCodec] = {}
     for source in settings.sources:
         place = (source.site, source.bus)
@@ -250,18 +277,48 @@ def _codecs(settings: Settings, index: PointIndex) -> dict[str, MixedCodec]:
     return {source.name: shared[source.site, source.bus] for source in settings.sources}
 
 
-def _owner(settings: Settings, key: str) -> str | None:
-    """The first source that fills points of this key's site and bus."""
+def _owner(settings: Settings, key: str) -> tuple[str, str] | None:
+    """The first source that fills points of this key's site and bus, and the codec that it does it by."""
     for source in settings.sources:
-        if key.startswith((f"{source.site}|{source.bus}|", f"{source.site}|gpu|")):
-            return source.name
+        if key.startswith(f"{source.site}|gpu|"):
+            return source.name, GpuCodec.name
+        if key.startswith(f"{source.site}|{source.bus}|"):
+            return source.name, DsxCodec.name
     return None
 
 
-def _store(settings: Settings) -> AbstractContextManager[EmbeddedStore | MemoryStore]:
+def _accounts(store: Books, path: Path, at: datetime) -> tuple[dict[str, Account], list[str]]:
+    """The accounts as an earlier run left them, and what a person must be told of it. An account that cannot be read is
+    set aside as a file beside the store; then counting starts anew."""
+    kept = store.booked()
+    if kept is None:
+        return {}, []
+    try:
+        return account.read(kept), []
+    except ValueError as error:
+        aside = path.with_name(f"{path.name}.account.damaged-{at:%Y%m%dT%H%M%SZ}")
+        try:
+            aside.write_bytes(kept)
+        except OSError as wrong:
+            raise Transient(
+                f"the damaged account cannot be set aside: {wrong}", where=str(aside), todo="Look at the disk"
+            ) from wrong
+        line = (
+            f"The ledger's account was damaged ({error}) and was set aside as {aside}. Counting started anew at "
+            f"{at:%Y-%m-%d %H:%M} UTC: what was stored before is in the store, but no longer in the account"
+        )
+        log.error("the ledger's account was damaged", told=line)
+        return {}, [line]
+
+
+def _store(settings: Settings, clock: Clock) -> AbstractContextManager[EmbeddedStore | MemoryStore]:
     if settings.store.kind == "memory":
         return contextlib.closing(MemoryStore())
-    return EmbeddedStore(settings.store.path, now)
+    return EmbeddedStore(settings.store.path, clock)
+
+
+def _backlog(store: TelemetryStore) -> Backlog | None:
+    return store.backlog() if isinstance(store, Forwarding) else None
 
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
@@ -271,9 +328,10 @@ def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     }
 
 
-def _remembered(store: EmbeddedStore | MemoryStore) -> Latest:
-    """Live state as it was: values of before are shown with their age, not as missing."""
-    latest = Latest()
+def _remembered(store: EmbeddedStore | MemoryStore, started: datetime) -> Latest:
+    """Live state as it was: values of before are shown with their age, not as missing. None was heard after we started,
+    whatever its sender's clock said, or ours before it was set back."""
+    latest, started_us = Latest(), to_us(started)
     frame = store.latest()
     for part in frame.iter_slices(500_000):
         times = part["time"].to_physical().to_numpy()
@@ -283,7 +341,7 @@ def _remembered(store: EmbeddedStore | MemoryStore) -> Latest:
             part["value"].fill_null(float("nan")).to_numpy(),
             part["quality"].to_numpy(),
         )
-        latest.take(readings, times)
+        latest.take(readings, np.minimum(times, started_us))
     return latest
 
 
@@ -299,7 +357,3 @@ def _bound(bind: str) -> socket.socket:
         raise Permanent(
             f"cannot listen: {error.strerror}", where=f"http {bind}", todo="Choose another port."
         ) from error
-
-
-def _clock() -> int:
-    return to_us(now())

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from dcim.app.api.context import Context
-from dcim.core.times import from_us
+from dcim.core.times import SECOND_US, from_us
 
 
 def exposition(context: Context) -> bytes:
@@ -28,49 +28,22 @@ class _Service(Collector):
 
     def collect(self) -> Iterator[Metric]:
         context = self._context
-        received = CounterMetricFamily(
-            "dcim_items_received", "Items that a source sent: values, metadata, unreadable.", labels=["source", "kind"]
-        )
-        stored = CounterMetricFamily("dcim_items_stored", "Items made durable.", labels=["source", "kind"])
-        duplicate = CounterMetricFamily(
-            "dcim_items_duplicate", "Items that were durable already.", labels=["source", "kind"]
-        )
-        rejected = CounterMetricFamily("dcim_items_rejected", "Items put aside.", labels=["source", "reason"])
-        remarks = CounterMetricFamily("dcim_remarks", "Items kept with a word.", labels=["source", "remark"])
-        faults = CounterMetricFamily("dcim_faults", "What went wrong on connections.", labels=["source", "fault"])
-        messages = CounterMetricFamily("dcim_messages", "MQTT messages acknowledged.", labels=["source"])
-        pending = GaugeMetricFamily(
-            "dcim_items_pending", "Values that wait for the metadata of their point.", labels=["source"]
-        )
-        balance = GaugeMetricFamily(
-            "dcim_ledger_balance", "Items unaccounted for; anything but 0 is a defect.", labels=["source"]
-        )
-        for tally in context.ledger.tallies():
-            messages.add_metric([tally.source], tally.messages)
-            pending.add_metric([tally.source], tally.pending)
-            balance.add_metric([tally.source], tally.balance)
-            for kind, count in tally.received.items():
-                received.add_metric([tally.source, kind.value], count)
-            for kind, count in tally.stored.items():
-                stored.add_metric([tally.source, kind.value], count)
-            for kind, count in tally.duplicate.items():
-                duplicate.add_metric([tally.source, kind.value], count)
-            for reason, count in tally.rejected.items():
-                rejected.add_metric([tally.source, reason.value], count)
-            for remark, count in tally.remarks.items():
-                remarks.add_metric([tally.source, remark.value], count)
-            for fault, count in tally.faults.items():
-                faults.add_metric([tally.source, fault.value], count)
-        yield from (messages, received, stored, duplicate, rejected, remarks, faults, pending, balance)
-
+        yield from _ledger(context)
+        yield from _pace(context)
+        yield from _store(context)
         connected = GaugeMetricFamily("dcim_source_connected", "1 where messages can come in.", labels=["source"])
         for source in context.sources:
             connected.add_metric([source.name], float(source.connected))
         yield connected
+        yield GaugeMetricFamily(
+            "dcim_clock_ahead_seconds",
+            "By how much the service's clock is ahead of the machine's, which was set back.",
+            value=context.clock.ahead_s(),
+        )
         yield GaugeMetricFamily("dcim_points", "Points that are described.", value=len(context.watch.plant.points))
         newest = context.watch.newest_us
         if newest is not None:
-            lag_s = (context.clock() - from_us(newest)).total_seconds()
+            lag_s = max(0.0, (context.clock() - from_us(newest)).total_seconds())
             yield GaugeMetricFamily("dcim_newest_reading_age_seconds", "Since the last arrival.", value=lag_s)
         yield CounterMetricFamily(
             "dcim_readings_unwatched",
@@ -92,3 +65,96 @@ class _Service(Collector):
         for (state, priority), count in sorted(counts.items()):
             alarms.add_metric([state, priority], count)
         yield alarms
+
+
+def _ledger(context: Context) -> Iterator[Metric]:
+    by_kind = ["source", "codec", "kind"]
+    received = CounterMetricFamily(
+        "dcim_items_received", "Items that a source sent: values, metadata, unreadable.", labels=by_kind
+    )
+    stored = CounterMetricFamily("dcim_items_stored", "Items made durable.", labels=by_kind)
+    duplicate = CounterMetricFamily("dcim_items_duplicate", "Items that were durable already.", labels=by_kind)
+    rejected = CounterMetricFamily("dcim_items_rejected", "Items put aside.", labels=["source", "codec", "reason"])
+    remarks = CounterMetricFamily("dcim_remarks", "Items kept with a word.", labels=["source", "codec", "remark"])
+    faults = CounterMetricFamily("dcim_faults", "What went wrong on connections.", labels=["source", "fault"])
+    messages = CounterMetricFamily("dcim_messages", "MQTT messages acknowledged.", labels=["source"])
+    pending = GaugeMetricFamily(
+        "dcim_items_pending", "Values that wait for the metadata of their point.", labels=["source", "codec"]
+    )
+    balance = GaugeMetricFamily(
+        "dcim_ledger_balance", "Items unaccounted for; anything but 0 is a defect.", labels=["source", "codec"]
+    )
+    last = GaugeMetricFamily(
+        "dcim_source_last_received_timestamp_seconds", "When the source's last batch came.", labels=["source"]
+    )
+    for tally in context.ledger.tallies():
+        messages.add_metric([tally.source], tally.messages)
+        if tally.last_received is not None:
+            last.add_metric([tally.source], tally.last_received.timestamp())
+        for fault, count in tally.faults.items():
+            faults.add_metric([tally.source, fault.value], count)
+        for codec, counts in tally.codecs.items():
+            whose = [tally.source, codec]
+            pending.add_metric(whose, counts.pending)
+            balance.add_metric(whose, counts.balance)
+            for kind, count in counts.received.items():
+                received.add_metric([*whose, kind.value], count)
+            for kind, count in counts.stored.items():
+                stored.add_metric([*whose, kind.value], count)
+            for kind, count in counts.duplicate.items():
+                duplicate.add_metric([*whose, kind.value], count)
+            for reason, count in counts.rejected.items():
+                rejected.add_metric([*whose, reason.value], count)
+            for remark, count in counts.remarks.items():
+                remarks.add_metric([*whose, remark.value], count)
+    yield from (messages, received, stored, duplicate, rejected, remarks, faults, pending, balance, last)
+
+
+def _pace(context: Context) -> Iterator[Metric]:
+    at_us = context.clock.us()
+    lag = GaugeMetricFamily(
+        "dcim_lag_seconds",
+        "From the newest value's own timestamp to its receipt, over the last minute; quantile 1 is the longest.",
+        labels=["source", "quantile"],
+    )
+    ahead = GaugeMetricFamily(
+        "dcim_sender_ahead_seconds", "By how much a newest value was ahead of our clock at most.", labels=["source"]
+    )
+    durable = GaugeMetricFamily(
+        "dcim_durable_seconds", "From receipt to durable, over the last minute.", labels=["source", "quantile"]
+    )
+    for source in context.sources:
+        times = context.pace.times(source.name, at_us)
+        ahead.add_metric([source.name], times.ahead_s)
+        for spread, family in ((times.lag, lag), (times.durable, durable)):
+            if spread is not None:
+                for quantile, seconds in (("0.5", spread.p50_s), ("0.99", spread.p99_s), ("1", spread.max_s)):
+                    family.add_metric([source.name, quantile], seconds)
+    yield from (lag, ahead, durable)
+
+
+def _store(context: Context) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "dcim_store_trouble",
+        "1 while nothing can be made durable or acknowledged.",
+        value=float(context.condition.trouble() is not None),
+    )
+    backlog = context.condition.backlog()
+    if backlog is None:
+        return
+    yield GaugeMetricFamily("dcim_spool_readings", "Readings that the server does not have.", value=backlog.waiting)
+    yield GaugeMetricFamily("dcim_spool_bytes", "What they take up on disk.", value=backlog.bytes)
+    yield GaugeMetricFamily("dcim_spool_bytes_max", "What they may take up.", value=backlog.bytes_max)
+    oldest_us = backlog.oldest_us
+    oldest_s = 0.0 if oldest_us is None else max(0.0, (context.clock.us() - oldest_us) / SECOND_US)
+    yield GaugeMetricFamily("dcim_spool_oldest_age_seconds", "Age of the oldest of them.", value=oldest_s)
+    yield CounterMetricFamily("dcim_spool_forwarded", "Readings that the server took.", value=backlog.forwarded)
+    yield CounterMetricFamily(
+        "dcim_spool_overtaken", "Readings that were at the server already.", value=backlog.overtaken
+    )
+    yield CounterMetricFamily("dcim_spool_damaged", "Records that the disk lost.", value=backlog.damaged)
+    dead = CounterMetricFamily("dcim_dead_lettered", "Readings that the server will never take.", labels=["reason"])
+    for letter, count in backlog.dead_lettered.items():
+        dead.add_metric([letter.value], count)
+    yield dead
+    yield GaugeMetricFamily("dcim_spool_trouble", "1 while nothing is handed on.", value=float(bool(backlog.trouble)))

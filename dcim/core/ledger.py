@@ -1,15 +1,16 @@
 """The ledger: what became of everything that a source sent. No reading is lost without being counted here.
 
-Per source, always: received = stored + duplicate + rejected + pending. The unit is the item: one value of one point, or
-one description of a point (metadata), or one message that could not be read at all.
+Per source and codec, always: received + carried = stored + duplicate + rejected + pending. The unit is the item: one
+value of one point, or one description of a point (metadata), or one message that could not be read at all.
 
-Lives here: the closed lists of reasons, the counters and the balance. Not here: their way to disk, to /metrics or to
-the API."""
+The account outlives the process: the bytes of it (account.py) are kept with the batch that it accounts for, so that it
+says the same as the store after any crash. Lives here: the closed lists of reasons, the counters and the balance. Not
+here: how the bytes are written, their way to disk, to /metrics or to the API, how long things took (pace.py)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -110,24 +111,18 @@ class Reject:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The counters of one source since `since`. A copy of it is what `Ledger.tally` hands out."""
+class Counts:
+    """What became of items."""
 
-    source: str
-    codec: str
-    since: datetime
-    messages: int = 0
     received: dict[Kind, int] = field(default_factory=dict)
     stored: dict[Kind, int] = field(default_factory=dict)
     duplicate: dict[Kind, int] = field(default_factory=dict)
     rejected: dict[RejectReason, int] = field(default_factory=dict)
     pending: int = 0
-    """Items that are durable but wait for their metadata, and items under way between receipt and durable."""
+    """Values that are durable but wait for the metadata of their point."""
     carried: int = 0
-    """Readings that an earlier run left waiting for their metadata; they are in `pending` until they are settled."""
+    """Waiting values that were there already when the count began."""
     remarks: dict[Remark, int] = field(default_factory=dict)
-    faults: dict[Fault, int] = field(default_factory=dict)
-    last_received: datetime | None = None
 
     @property
     def balance(self) -> int:
@@ -136,82 +131,147 @@ class Tally:
         return sum(self.received.values()) + self.carried - settled - self.pending
 
 
+@dataclass(slots=True, kw_only=True)
+class Tally(Counts):
+    """The counters of one source, all its codecs together, with each codec's share. A copy that nobody else changes."""
+
+    source: str
+    since: datetime
+    """When the count began."""
+    codecs: dict[str, Counts] = field(default_factory=dict)
+    """By the codec's name; "" has what no codec was asked about: messages that were too large, or gave way."""
+    messages: int = 0
+    faults: dict[Fault, int] = field(default_factory=dict)
+    last_received: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What is booked at once for one source and codec. What of `received` is not settled in it is pending from then on;
+    what it settles beyond that was."""
+
+    source: str
+    codec: str
+    messages: int = 0
+    received: Mapping[Kind, int] = field(default_factory=dict)
+    stored: Mapping[Kind, int] = field(default_factory=dict)
+    duplicate: Mapping[Kind, int] = field(default_factory=dict)
+    rejects: Sequence[Reject] = ()
+    refused: Mapping[RejectReason, int] = field(default_factory=dict)
+    """What was put aside and is known by its reason alone."""
+    remarks: Mapping[Remark, int] = field(default_factory=dict)
+    at: datetime | None = None
+    """When the items came; None where they came earlier."""
+
+    def apply(self, counts: Counts) -> None:
+        """Adds it to the counts."""
+        for source, into in (
+            (self.received, counts.received),
+            (self.stored, counts.stored),
+            (self.duplicate, counts.duplicate),
+        ):
+            for kind, count in source.items():
+                _add(into, kind, count)
+        for reject in self.rejects:
+            _add(counts.rejected, reject.reason, 1)
+        for reason, count in self.refused.items():
+            _add(counts.rejected, reason, count)
+        for remark, count in self.remarks.items():
+            _add(counts.remarks, remark, count)
+        settled = sum(map(sum, (self.stored.values(), self.duplicate.values(), self.refused.values())))
+        counts.pending += sum(self.received.values()) - settled - len(self.rejects)
+
+
+@dataclass(slots=True)
+class Account:
+    """The account of one source, as it is kept."""
+
+    since: datetime
+    messages: int = 0
+    codecs: dict[str, Counts] = field(default_factory=dict)
+    faults: dict[Fault, int] = field(default_factory=dict)
+    last_received: datetime | None = None
+
+    def copy(self) -> Account:
+        """One that shares nothing with this."""
+        codecs = {codec: copy_of(counts) for codec, counts in self.codecs.items()}
+        return Account(self.since, self.messages, codecs, dict(self.faults), self.last_received)
+
+
 REJECTS_KEPT = 200
-"""Rejects kept for inspection, per source; the oldest gives way."""
+"""Rejects kept for inspection, per source, of this run; the oldest gives way."""
 SAMPLE_BYTES = 512
 """Of a reject's topic and payload, so much is kept."""
 
 
 class Ledger:
-    """Counts, per source. Safe to use from several threads; every method is short and none waits on I/O."""
+    """Counts, per source and codec. Safe to use from several threads; every method is short and none waits on I/O."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: Mapping[str, Account] | None = None) -> None:
+        """accounts: by source, as an earlier run left them."""
         self._lock = Lock()
-        self._tallies: dict[str, Tally] = {}
-        self._rejects: dict[str, deque[Reject]] = {}
+        self._accounts = {source: account.copy() for source, account in (accounts or {}).items()}
+        self._before = {source: account.copy() for source, account in self._accounts.items()}
+        """The accounts as this run found them."""
+        self._opened: dict[str, datetime] = {}
+        self._rejects: dict[str, deque[Reject]] = {source: deque(maxlen=REJECTS_KEPT) for source in self._accounts}
 
     def open(self, source: str, codec: str, since: datetime) -> None:
-        """Starts the account of a source. Opening it again changes nothing."""
+        """Starts the account of a source, and in it that of a codec. Where an earlier run has left one it goes on;
+        opening it again changes nothing. since: now."""
         with self._lock:
-            self._tallies.setdefault(source, Tally(source, codec, since))
+            self._opened.setdefault(source, since)
+            self._accounts.setdefault(source, Account(since)).codecs.setdefault(codec, Counts())
             self._rejects.setdefault(source, deque(maxlen=REJECTS_KEPT))
 
-    def receive(self, source: str, messages: int, items: dict[Kind, int], at: datetime) -> None:
-        """Books what came; until it is settled it stands as pending."""
+    def post(self, postings: Iterable[Posting]) -> None:
+        """Books them, all at once."""
         with self._lock:
-            tally = self._tallies[source]
-            tally.messages += messages
-            tally.last_received = at
-            for kind, count in items.items():
-                _add(tally.received, kind, count)
-                tally.pending += count
+            for posting in postings:
+                _post(posting, self._accounts[posting.source])
+                self._rejects[posting.source].extend(posting.rejects)
 
-    def settle(
-        self,
-        source: str,
-        *,
-        stored: dict[Kind, int] | None = None,
-        duplicate: dict[Kind, int] | None = None,
-        rejects: Iterable[Reject] = (),
-        refused: dict[RejectReason, int] | None = None,
-    ) -> None:
-        """Books what became of pending items. `refused` counts rows that the store named by reason alone."""
+    def preview(self, postings: Iterable[Posting] = ()) -> dict[str, Account]:
+        """The accounts as they will stand once these are posted: what is to be kept with the write that they are of."""
         with self._lock:
-            tally = self._tallies[source]
-            for counts, into in ((stored or {}, tally.stored), (duplicate or {}, tally.duplicate)):
-                for kind, count in counts.items():
-                    _add(into, kind, count)
-                    tally.pending -= count
-            for reject in rejects:
-                _add(tally.rejected, reject.reason, 1)
-                tally.pending -= 1
-                self._rejects[source].append(reject)
-            for reason, count in (refused or {}).items():
-                _add(tally.rejected, reason, count)
-                tally.pending -= count
-
-    def remark(self, source: str, remarks: dict[Remark, int]) -> None:
-        """Counts what was kept with a word."""
-        with self._lock:
-            for remark, count in remarks.items():
-                _add(self._tallies[source].remarks, remark, count)
+            accounts = {source: account.copy() for source, account in self._accounts.items()}
+        for posting in postings:
+            _post(posting, accounts[posting.source])
+        return accounts
 
     def fault(self, source: str, fault: Fault, count: int = 1) -> None:
         """Counts what went wrong on a connection of this source."""
         with self._lock:
-            _add(self._tallies[source].faults, fault, count)
+            _add(self._accounts[source].faults, fault, count)
 
-    def carry(self, source: str, held: int) -> None:
-        """Books readings that an earlier run left waiting for their metadata, so that settling them balances."""
+    def carry(self, source: str, codec: str, held: int) -> None:
+        """Books values that wait for their metadata and are in no account, so that settling them balances."""
         with self._lock:
-            tally = self._tallies[source]
-            tally.carried += held
-            tally.pending += held
+            counts = self._accounts[source].codecs.setdefault(codec, Counts())
+            counts.carried += held
+            counts.pending += held
 
-    def tallies(self) -> list[Tally]:
-        """A copy of every source's counters, in the order in which they were opened."""
+    def pending(self) -> dict[tuple[str, str], int]:
+        """Values that wait for their metadata, by source and codec; of those only that have any."""
         with self._lock:
-            return [_copy(tally) for tally in self._tallies.values()]
+            return {
+                (source, codec): counts.pending
+                for source, account in self._accounts.items()
+                for codec, counts in account.codecs.items()
+                if counts.pending
+            }
+
+    def tallies(self, *, of_this_run: bool = False) -> list[Tally]:
+        """Every source's counters since its account began, or since this run did. What waited when the run began is
+        then carried. First the sources of the account that was found, then others in the order of their opening."""
+        with self._lock:
+            if not of_this_run:
+                return [_tally(source, account) for source, account in self._accounts.items()]
+            first = min(self._opened.values(), default=None)
+            return [
+                _tally(source, _less(account, self._before.get(source), self._opened.get(source, first)))
+                for source, account in self._accounts.items()
+            ]
 
     def rejects(self, source: str) -> list[Reject]:
         """The rejects that are still kept for a source, oldest first. Raises KeyError for an unknown source."""
@@ -219,24 +279,80 @@ class Ledger:
             return list(self._rejects[source])
 
 
+def copy_of(counts: Counts) -> Counts:
+    """Counts that share nothing with these."""
+    return Counts(
+        dict(counts.received),
+        dict(counts.stored),
+        dict(counts.duplicate),
+        dict(counts.rejected),
+        counts.pending,
+        counts.carried,
+        dict(counts.remarks),
+    )
+
+
+def _post(posting: Posting, account: Account) -> None:
+    posting.apply(account.codecs.setdefault(posting.codec, Counts()))
+    account.messages += posting.messages
+    account.last_received = posting.at or account.last_received
+
+
+def _tally(source: str, account: Account) -> Tally:
+    whole = Tally(
+        source=source,
+        since=account.since,
+        codecs={codec: copy_of(counts) for codec, counts in account.codecs.items()},
+        messages=account.messages,
+        faults=dict(account.faults),
+        last_received=account.last_received,
+    )
+    for counts in whole.codecs.values():
+        for kind, count in counts.received.items():
+            _add(whole.received, kind, count)
+        for kind, count in counts.stored.items():
+            _add(whole.stored, kind, count)
+        for kind, count in counts.duplicate.items():
+            _add(whole.duplicate, kind, count)
+        for reason, count in counts.rejected.items():
+            _add(whole.rejected, reason, count)
+        for remark, count in counts.remarks.items():
+            _add(whole.remarks, remark, count)
+        whole.pending += counts.pending
+        whole.carried += counts.carried
+    return whole
+
+
+def _less(account: Account, before: Account | None, since: datetime | None) -> Account:
+    """What was added to an account since `before`."""
+    if before is None:
+        return account
+    return Account(
+        since or before.since,
+        account.messages - before.messages,
+        {codec: _counts_less(counts, before.codecs.get(codec, Counts())) for codec, counts in account.codecs.items()},
+        _left(account.faults, before.faults),
+        account.last_received,
+    )
+
+
+def _counts_less(counts: Counts, before: Counts) -> Counts:
+    return Counts(
+        _left(counts.received, before.received),
+        _left(counts.stored, before.stored),
+        _left(counts.duplicate, before.duplicate),
+        _left(counts.rejected, before.rejected),
+        counts.pending,
+        before.pending + counts.carried - before.carried,
+        _left(counts.remarks, before.remarks),
+    )
+
+
+def _left(counts: Mapping[_K, int], before: Mapping[_K, int]) -> dict[_K, int]:
+    left = {key: count - before.get(key, 0) for key, count in counts.items()}
+    return {key: count for key, count in left.items() if count}
+
+
 def _add(counts: dict[_K, int], key: _K, count: int) -> None:
     if count:
         counts[key] = counts.get(key, 0) + count
-
-
-def _copy(tally: Tally) -> Tally:
-    return Tally(
-        tally.source,
-        tally.codec,
-        tally.since,
-        tally.messages,
-        dict(tally.received),
-        dict(tally.stored),
-        dict(tally.duplicate),
-        dict(tally.rejected),
-        tally.pending,
-        tally.carried,
-        dict(tally.remarks),
-        dict(tally.faults),
-        tally.last_received,
-    )

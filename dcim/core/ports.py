@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -66,9 +66,22 @@ class Source(Protocol):
         ...
 
 
+class SourceStatus(Protocol):
+    """What can be asked of a source while it runs."""
+
+    name: str
+    connected: bool
+    """Whether messages can come in: a subscription stands, or the listener listens."""
+    since: int | None
+    """Microseconds UTC since when that is so or not; None before it ran."""
+    trouble: str
+    """What is wrong and what to do about it, in one line; "" while nothing is."""
+
+
 @dataclass(slots=True)
 class Decoded:
-    """What a codec made of one batch. `items` = rows of `readings` and `held` + described + repeated + rejects."""
+    """What a codec made of its messages of one batch. `items` = rows of `readings` and `held` + described + repeated +
+    rejects."""
 
     readings: Readings
     """Values of described points, in the points' units."""
@@ -82,6 +95,8 @@ class Decoded:
     bound: list[int] = field(default_factory=list)
     """Points that this batch described for the first time: what is held for them can go to the store."""
     remarks: dict[Remark, int] = field(default_factory=dict)
+    codec: str = ""
+    """Whose these items are: the account is kept by source and codec. "" for messages that no codec claims."""
 
     @property
     def items(self) -> dict[Kind, int]:
@@ -102,6 +117,15 @@ class Codec(Protocol):
         ...
 
 
+class Router(Protocol):
+    """Makes readings of what one source sends: each message by the codec that it is for."""
+
+    def route(self, messages: Sequence[Message], received: int) -> Sequence[Decoded]:
+        """Decodes one batch: one answer for each codec that had messages in it, and says whose it is; every message is
+        in exactly one of them. The order of messages is kept within each codec. Raises nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What a store did with a batch: stored + duplicate + len(refused) = its rows, always."""
@@ -112,16 +136,24 @@ class Appended:
     """(row in the batch, why)."""
 
 
+Entry = Callable[[Appended], bytes]
+"""What the account says once a write has become what `Appended` tells: bytes that a store keeps with it. A store calls
+it once, before the write is durable; it does no I/O, calls no store and raises nothing."""
+
+
 Aggregate = Literal["mean", "min", "max", "last", "count"]
 
 
 class TelemetryStore(Protocol):
     """Keeps readings for good. tests/contract/test_stores.py holds every implementation to this."""
 
-    def append(self, batch: Readings) -> Appended:
+    def append(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Durable on return. Idempotent on (point, time): a second reading of the same instant is a duplicate and
         changes nothing, in the same batch too. Refuses, by row: infinite values, times outside the years 1970 to 2200.
-        Raises Transient when nothing of the batch was kept (disk full, busy)."""
+        Raises Transient when the batch could not be made durable (disk full, busy): as a rule nothing of it was kept.
+
+        entry: the account that goes with it, also where the batch is empty. Where the store keeps the account itself
+        (`Books`), both are kept or neither is."""
         ...
 
     def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
@@ -161,17 +193,31 @@ class Catalogue(Protocol):
 class Holding(Protocol):
     """Keeps values of points that nothing has described yet, until something does. Same promises as `append`."""
 
-    def hold(self, batch: Readings) -> Appended:
+    def hold(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Durable on return, idempotent on (point, time)."""
         ...
 
-    def release(self, points: Sequence[int], convert: Callable[[Readings], Readings]) -> tuple[Readings, Appended]:
+    def release(
+        self, points: Sequence[int], convert: Callable[[Readings], Readings], entry: Entry | None = None
+    ) -> tuple[Readings, Appended]:
         """Moves what is held for these points through `convert` into the store, in one transaction: after a crash it
         is either held or stored, never both and never neither. Answers the converted rows and what became of them."""
         ...
 
     def held(self) -> dict[int, int]:
         """How many readings are held, by point."""
+        ...
+
+
+class Books(Protocol):
+    """Keeps the account of the ledger, one piece of bytes, for good; the last one counts."""
+
+    def book(self, account: bytes) -> None:
+        """Durable on return. Raises Transient when it could not be kept."""
+        ...
+
+    def booked(self) -> bytes | None:
+        """The account that was kept last, be it alone or with a write; None before the first."""
         ...
 
 
@@ -213,6 +259,7 @@ class DeadReading:
     """When it was put aside, microseconds UTC."""
 
 
+@runtime_checkable
 class Forwarding(Protocol):
     """Of a store that hands readings on to a server."""
 

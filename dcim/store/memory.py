@@ -16,7 +16,7 @@ import polars as pl
 
 from dcim.core.errors import Transient
 from dcim.core.points import PointRecord
-from dcim.core.ports import Aggregate, Appended
+from dcim.core.ports import Aggregate, Appended, Entry
 from dcim.core.readings import Quality, Readings
 from dcim.core.times import to_us
 from dcim.store.sift import sift
@@ -37,7 +37,7 @@ _AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
 
 
 class MemoryStore:
-    """TelemetryStore, Catalogue and Holding in memory. Any method may be called from any thread.
+    """TelemetryStore, Catalogue, Holding and Books in memory. Any method may be called from any thread.
 
     rows_max: readings and held values that it takes; a batch that goes beyond is refused whole, as Transient.
     """
@@ -49,11 +49,12 @@ class MemoryStore:
         self._stored: dict[int, _Instants] = {}
         self._held: dict[int, _Instants] = {}
         self._records: dict[int, PointRecord] = {}
+        self._account: bytes | None = None
 
-    def append(self, batch: Readings) -> Appended:
+    def append(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Stores a batch; see TelemetryStore. Raises Transient when the store is full."""
         with self._lock:
-            return self._add(self._stored, batch)
+            return self._add(self._stored, batch, entry)
 
     def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
         """The newest reading of each point; see TelemetryStore."""
@@ -96,12 +97,14 @@ class MemoryStore:
         with self._lock:
             return [self._records[number] for number in sorted(self._records)]
 
-    def hold(self, batch: Readings) -> Appended:
+    def hold(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Keeps values that nothing has described yet; see Holding. Raises Transient when the store is full."""
         with self._lock:
-            return self._add(self._held, batch)
+            return self._add(self._held, batch, entry)
 
-    def release(self, points: Sequence[int], convert: Callable[[Readings], Readings]) -> tuple[Readings, Appended]:
+    def release(
+        self, points: Sequence[int], convert: Callable[[Readings], Readings], entry: Entry | None = None
+    ) -> tuple[Readings, Appended]:
         """Moves held values into the store; see Holding. They come to `convert` sorted by point and time, and only
         when there are any. What `convert` raises ends the release; then everything is held as before."""
         with self._lock:
@@ -110,7 +113,7 @@ class MemoryStore:
             if not rows:
                 return Readings.empty(), Appended(0, 0)
             converted = convert(_readings(rows))
-            appended = self._add(self._stored, converted, freed=len(rows))
+            appended = self._add(self._stored, converted, entry, freed=len(rows))
             for point in wanted:
                 del self._held[point]
             return converted, appended
@@ -120,10 +123,20 @@ class MemoryStore:
         with self._lock:
             return {point: len(instants) for point, instants in self._held.items()}
 
+    def book(self, account: bytes) -> None:
+        """Keeps the account; see Books."""
+        with self._lock:
+            self._account = account
+
+    def booked(self) -> bytes | None:
+        """The account that was kept last; see Books."""
+        with self._lock:
+            return self._account
+
     def close(self) -> None:
         """Nothing to let go of; everything stays as it is."""
 
-    def _add(self, into: dict[int, _Instants], batch: Readings, freed: int = 0) -> Appended:
+    def _add(self, into: dict[int, _Instants], batch: Readings, entry: Entry | None = None, freed: int = 0) -> Appended:
         sifted = sift(batch)
         rows = sifted.rows
         if self._rows - freed + len(rows) > self._rows_max:
@@ -137,7 +150,10 @@ class MemoryStore:
                 instants[time] = (value, quality)
                 stored += 1
         self._rows += stored - freed
-        return Appended(stored, sifted.duplicate + len(rows) - stored, sifted.refused)
+        appended = sifted.became(stored)
+        if entry is not None:
+            self._account = entry(appended)
+        return appended
 
 
 _Row = tuple[int, int, float, int]

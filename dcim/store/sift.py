@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from dcim.core.ledger import RejectReason
+from dcim.core.ports import Appended
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 
@@ -29,6 +30,10 @@ class Sifted:
     """Rows whose instant the batch held before them."""
     refused: tuple[tuple[int, RejectReason], ...]
     """(row in the batch, why), by row."""
+
+    def became(self, kept: int) -> Appended:
+        """What became of the batch, when so many of the rows were new."""
+        return Appended(kept, self.duplicate + len(self.rows) - kept, self.refused)
 
 
 def sift(batch: Readings) -> Sifted:

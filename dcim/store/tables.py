@@ -23,8 +23,6 @@ from dcim.core.ports import Aggregate
 from dcim.core.readings import Quality, Readings
 from dcim.store.newest import Newest
 
-LAYOUT: Final = 1
-"""Version of the tables. A file with a higher one was written by a newer version of this software."""
 GAP_US: Final = 600_000_000
 """Rows that lie further apart than this are looked up apart, so that one very old row does not make the search walk
 through everything since: at 20 million readings 3 ms instead of 88."""
@@ -42,6 +40,14 @@ create table points(id uinteger not null, key varchar not null, described varcha
 create table newest(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
 create table newest_below(row bigint not null);
 """
+_UPGRADES: Final = (
+    # 2: the ledger's account. One row that is changed with every write: it costs less than one that goes and one that
+    # comes.
+    "create table account(body blob); insert into account values (null);",
+)
+"""What makes the tables of layout 1 those of layout 2, and so on."""
+LAYOUT: Final = 1 + len(_UPGRADES)
+"""Version of the tables. A file with a higher one was written by a newer version of this software."""
 _NEWEST_KNOWN = "select point, time, coalesce(value, 'nan') as value, quality from newest order by point"
 _NEWEST_SINCE = """
 select point, max(time) as time, coalesce(arg_max_null(value, time), 'nan') as value, arg_max(quality, time) as quality
@@ -88,16 +94,23 @@ where point in (select point from wanted) order by point, time"""
 
 
 def ensure(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Makes the tables in an empty file. Raises Permanent for a file of somebody else or of newer software."""
+    """Makes the tables in an empty file, and those that are new in a file of an earlier layout. Raises Permanent for a
+    file of somebody else or of newer software."""
     tables = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
     if not tables:
         con.begin()
         con.execute(_TABLES)
-        con.execute("insert into layout values (?)", [LAYOUT])
+        con.execute("insert into layout values (1)")
         con.commit()
     elif "layout" not in tables:
         raise Permanent("this is not a database of ours", where=str(path), todo="Name another file in store.path")
     found = con.execute("select max(version) from layout").fetchall()[0][0]
+    for statements in _UPGRADES[found - 1 :] if found >= 1 else ():
+        found += 1
+        con.begin()
+        con.execute(statements)
+        con.execute("update layout set version = ?", [found])
+        con.commit()
     if found != LAYOUT:
         raise Permanent(
             f"it has layout {found}, and this version of the software knows layout {LAYOUT}",
@@ -125,7 +138,7 @@ def load_newest(con: duckdb.DuckDBPyConnection) -> tuple[Newest, int]:
 
 def verify(con: duckdb.DuckDBPyConnection) -> None:
     """Reads every value once, so that a damaged block raises. A second for 20 million readings."""
-    for table in ("readings", "held", "points", "newest", "newest_below"):
+    for table in ("readings", "held", "points", "newest", "newest_below", "account"):
         con.execute(f"select bit_xor(hash(whole)) from {table} whole").fetchall()  # noqa: S608  the names above
 
 
@@ -207,6 +220,17 @@ def get_points(con: duckdb.DuckDBPyConnection) -> list[PointRecord]:
     """Every record, by ascending id."""
     rows = con.execute("select id, key, described from points order by id").fetchall()
     return [PointRecord(*row) for row in rows]
+
+
+def put_account(con: duckdb.DuckDBPyConnection, account: bytes) -> None:
+    """Keeps the account of the ledger in the place of the one before."""
+    con.execute("update account set body = ?", [account])
+
+
+def get_account(con: duckdb.DuckDBPyConnection) -> bytes | None:
+    """The account that was kept last, or None."""
+    body = con.execute("select body from account").fetchall()[0][0]
+    return None if body is None else bytes(body)
 
 
 def _ranges(times: npt.NDArray[np.int64]) -> list[slice]:

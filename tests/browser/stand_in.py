@@ -86,6 +86,7 @@ class StandIn:
         self.halls: list[Json] = []
         self.reasons: dict[str, int] = {"malformed_payload": 3, "time_ahead": 1}
         self.warnings: list[str] = []
+        self.kept: Json = {"trouble": None, "trouble_since": None, "backlog": None}
         self._queues: dict[asyncio.Queue[tuple[str, str] | None], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
         if racks:
@@ -433,33 +434,60 @@ def problem(status: int, title: str, **more: Any) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def account(source: str, codec: str, now: datetime, **more: Any) -> Json:
-    """A source's account. value, metadata: (received, stored, duplicate)."""
-    kinds = {
-        kind: dict(zip(("received", "stored", "duplicate"), more.pop(kind, (0, 0, 0)), strict=True))
+def counts(reasons: Json, carried: int = 0, **kinds: tuple[int, int, int]) -> Json:
+    """What became of items, by kind: (received, stored, duplicate). What is in none of them waits."""
+    told = {
+        kind: dict(zip(("received", "stored", "duplicate"), kinds.get(kind, (0, 0, 0)), strict=True))
         for kind in ("value", "metadata", "unreadable")
     }
-    sums = {name: sum(kind[name] for kind in kinds.values()) for name in ("received", "stored", "duplicate")}
-    reasons = more.pop("reasons", {})
+    sums = {name: sum(kind[name] for kind in told.values()) for name in ("received", "stored", "duplicate")}
     rejected = sum(reasons.values())
     return {
-        "source": source,
-        "codec": codec,
-        "since": iso(now - timedelta(hours=3)),
-        "connected": False,
-        "messages": 0,
         **sums,
         "rejected": rejected,
-        "pending": sums["received"] - sums["stored"] - sums["duplicate"] - rejected,
-        "carried": 0,
+        "pending": sums["received"] + carried - sums["stored"] - sums["duplicate"] - rejected,
+        "carried": carried,
         "balance": 0,
         "balanced": True,
-        "kinds": kinds,
+        "kinds": told,
         "reasons": reasons,
         "remarks": {},
-        "faults": {},
-        "last_received": None,
-    } | more
+    }
+
+
+def account(source: str, now: datetime, whole: Json, codecs: Json, **more: Any) -> Json:
+    """A source's account: its counts, and those of its codecs."""
+    return (
+        whole
+        | {
+            "source": source,
+            "since": iso(now - timedelta(hours=3)),
+            "configured": True,
+            "connected": False,
+            "connected_since": iso(now - timedelta(hours=3)),
+            "trouble": "",
+            "messages": 0,
+            "codecs": codecs,
+            "faults": {},
+            "last_received": None,
+            "pace": {"batches": 0, "lag": None, "ahead_s": 0.0, "durable": None},
+        }
+        | more
+    )
+
+
+BACKLOG: Json = {
+    "waiting": 12_000,
+    "bytes": 850_000_000,
+    "bytes_max": 1_000_000_000,
+    "oldest_s": 420.0,
+    "forwarded": 4_000_000,
+    "overtaken": 0,
+    "dead_lettered": {"type_conflict": 2},
+    "damaged": 0,
+    "trouble": "influx: it does not answer. Is it running?",
+}
+"""A spool that is filling, because the server behind it is gone."""
 
 
 def asset_detail(asset: Json, values: Json) -> Json:
@@ -597,20 +625,27 @@ def application(hall: StandIn) -> FastAPI:
     @app.get("/api/v1/ledger")
     async def ledger() -> Json:
         now = datetime.now(UTC)
+        dsx = counts(hall.reasons, value=(4545, 4496, 40), metadata=(166, 166, 0))
+        gpu = counts({}, value=(80, 80, 0))
+        whole = counts(hall.reasons, value=(4625, 4576, 40), metadata=(166, 166, 0))
+        whole["remarks"] = dsx["remarks"] = {"value_implausible": 2}
         bus = account(
             "bms",
-            "dsx",
             now,
+            whole,
+            {"dsx": dsx, "gpu": gpu, "": counts({})},
             messages=4711,
-            value=(4545, 4496, 40),
-            metadata=(166, 166, 0),
-            reasons=hall.reasons,
-            remarks={"value_implausible": 2},
             last_received=iso(now - timedelta(seconds=1)),
             connected=True,
+            pace={
+                "batches": 60,
+                "lag": {"p50_s": 0.4, "p99_s": 1.2, "max_s": 3.0},
+                "ahead_s": 0.0,
+                "durable": {"p50_s": 0.012, "p99_s": 0.051, "max_s": 0.08},
+            },
         )
-        silent = account("gpus", "gpu", now, faults={"connection_refused": 7})
-        return {"items": [bus, silent], "warnings": hall.warnings, "unwatched": 0}
+        silent = account("gpus", now, counts({}), {"gpu": counts({})}, faults={"connection_refused": 7})
+        return {"items": [bus, silent], "store": hall.kept, "warnings": hall.warnings, "unwatched": 0}
 
     @app.get("/api/v1/ledger/{source}/rejects")
     async def rejects(source: str) -> list[Json]:

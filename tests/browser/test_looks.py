@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from dashboards.console import PAGES, POLICY
 from tests.browser.conftest import Open
-from tests.browser.stand_in import StandIn, transition
+from tests.browser.stand_in import BACKLOG, StandIn, transition
 
 CSS = (PAGES / "console.css").read_text(encoding="utf-8")
 TOKENS = {
@@ -322,9 +322,12 @@ def test_data_quality_tells_what_became_of_everything(console: Open) -> None:
     hall.set("demo/H1-A02", stale=True)
     seen = console(hall, "/#/quality")
     main = seen.page.locator("main")
-    bms = main.locator(".card", has_text="bms · dsx")
-    expect(bms).to_contain_text("4,711 received")
-    expect(bms).to_contain_text("= 4,662 stored")
+    bms = main.locator(".card", has_text="bms · dsx, gpu")
+    expect(bms.locator(".sum").first).to_contain_text(
+        "4,791 received= 4,742 stored+ 40 duplicate+ 4 rejected+ 5 pending"
+    )
+    expect(bms).to_contain_text("gpu80 received= 80 stored+ 0 duplicate")
+    expect(bms).to_contain_text("Last minute: lag 400 ms (99 of 100 within 1.2 s, at most 3.0 s); durable after 12 ms")
     expect(bms).to_contain_text("Balanced, from 4,711 messages.")
     expect(bms).to_contain_text("Malformed payload3")
     expect(bms).to_contain_text("Value implausible2")
@@ -336,6 +339,23 @@ def test_data_quality_tells_what_became_of_everything(console: Open) -> None:
     expect(main.locator(".card", has_text="gpus")).to_contain_text("Connection refused7")
     expect(main.locator(".card", has_text="Stale racks")).to_contain_text("H1-A02.")
     expect(main).to_contain_text("84 of 96 points fresh (87.5 %)")
+
+
+def test_data_quality_tells_what_keeps_readings_from_being_kept(console: Open) -> None:
+    hall = StandIn()
+    seen = console(hall, "/#/quality")
+    store = seen.page.locator("main .card", has=seen.page.get_by_role("heading", name="Store"))
+    expect(seen.page.locator("main .card", has_text="bms")).to_be_visible()
+    expect(store).to_be_hidden()
+    since = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    hall.kept = {"trouble": "the disk is full. Free some space on it", "trouble_since": since, "backlog": None}
+    expect(store).to_contain_text("Nothing is acknowledged for 5 min: the disk is full. Free some space on it")
+    hall.kept = {"trouble": None, "trouble_since": None, "backlog": BACKLOG}
+    expect(store).to_contain_text("influx: it does not answer.")
+    expect(store).to_contain_text("Waiting for the server12,000 readings")
+    expect(store).to_contain_text("Spool850 MB of 1,000 MB (85 %)")
+    expect(store).to_contain_text("Oldest waiting7 min")
+    expect(store).to_contain_text("Dead letters: Type conflict2")
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,20 @@ import pytest
 from pydantic import BaseModel
 
 from dcim.app import hall as halls
-from dcim.app.api.ledger import LedgerBody, RejectBody, TallyBody
+from dcim.app.api.ledger import (
+    BacklogBody,
+    CountsBody,
+    LedgerBody,
+    PaceBody,
+    RejectBody,
+    SpreadBody,
+    StoreBody,
+    TallyBody,
+)
 from dcim.app.api.plant import AssetDetail, LatestBody, PointBody
 from dcim.app.api.readings import ReadingsBody, SeriesBody
 from dcim.app.views import AlarmBody, EvidenceBody, RationaleBody, TransitionBody
-from tests.browser.stand_in import Served, StandIn, listed
+from tests.browser.stand_in import BACKLOG, Served, StandIn, listed
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,12 @@ def test_ledger(answers: Any) -> None:
     fits(ledger, LedgerBody)
     for account in ledger["items"]:
         fits(account, TallyBody)
+        fits(account["pace"], PaceBody)
+        for counts in account["codecs"].values():
+            fits(counts, CountsBody)
+    fits(ledger["items"][0]["pace"]["lag"], SpreadBody)
+    fits(ledger["store"], StoreBody)
+    fits(BACKLOG, BacklogBody)
     fits(answers("/ledger/bms/rejects")[0], RejectBody)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import httpx
 
 from dcim.app.build import build
+from dcim.app.clock import Clock
 from dcim.app.service import Service
 from dcim.app.settings import Alarms, Http, ListenerSource, PlacedAsset, Settings, Store
 from dcim.core.ports import Batch, Message
 from dcim.core.times import now, to_us
 
 SITE = "titan"
+MEMORY = Store(kind="memory")
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Inside:
             Message(topic.encode(), body if isinstance(body, bytes) else json.dumps(body).encode())
             for topic, body in messages
         ]
-        await self.service.intake.deliver(Batch("ear", batch, to_us(now())))
+        await self.service.intake.deliver(Batch("ear", batch, self.service.context.clock.us()))
 
     async def get(self, path: str, status: int = 200) -> Any:
         """The JSON answer, after checking the status."""
@@ -52,19 +54,23 @@ class Inside:
 
 
 def inside(
-    scenario: Callable[[Inside], Awaitable[None]], journal: str = "sqlite+aiosqlite:///:memory:", tick_s: float = 0.2
+    scenario: Callable[[Inside], Awaitable[None]],
+    journal: str = "sqlite+aiosqlite:///:memory:",
+    tick_s: float = 0.2,
+    store: Store = MEMORY,
+    clock: Clock | None = None,
 ) -> None:
     """Runs a scenario against a service that lives as long as it."""
     settings = Settings(
         sources=(ListenerSource(kind="listener", name="ear", site=SITE, bind="127.0.0.1:0"),),
-        store=Store(kind="memory"),
+        store=store,
         alarms=Alarms(journal=journal, tick_s=tick_s),
         http=Http(bind="127.0.0.1:0"),
         assets=(PlacedAsset(site=SITE, id="R1", hall="Hall 2", row="C", position=7, rated_power_kw=120),),
     )
 
     async def run() -> None:
-        service = await build(settings)
+        service = await build(settings, clock)
 
         async def alongside() -> None:
             await service.address_of("ear")

@@ -1,7 +1,7 @@
 """What every store must hold, as checks that anyone can run on a store of their own.
 
-A check is a function of a `Rig`; it fails by an assertion. `TELEMETRY`, `CATALOGUE` and `HOLDING` list the checks of
-each port. test_stores.py runs them over our own stores; to try another one, make a Rig of it and call them."""
+A check is a function of a `Rig`; it fails by an assertion. `TELEMETRY`, `CATALOGUE`, `HOLDING` and `BOOKS` list the
+checks of each port. test_stores.py runs them over our own stores; to try another, make a Rig of it and call them."""
 
 from __future__ import annotations
 
@@ -476,6 +476,50 @@ def check_release_that_fails_changes_nothing(rig: Rig) -> None:
     assert appended == Appended(1, 0)
 
 
+# --- the account
+
+
+def told(appended: Appended) -> bytes:
+    """An account that says what became of the write that it goes with."""
+    return f"{appended.stored}/{appended.duplicate}/{len(appended.refused)}".encode()
+
+
+def check_books_keep_the_last_account(rig: Rig) -> None:
+    assert rig.store.booked() is None
+    rig.store.book(b"one")
+    rig.store.book(b"\x00two" * 5_000)
+    assert rig.store.booked() == b"\x00two" * 5_000
+    rig.reopen()
+    assert rig.store.booked() == b"\x00two" * 5_000
+
+
+def check_books_go_with_every_write(rig: Rig) -> None:
+    rows = batch((1, T0, 1.0, GOOD), (1, T0, 2.0, GOOD), (1, T0 + 1, INF, GOOD))
+    for verb in (rig.store.append, rig.store.hold):
+        assert verb(rows, told) == Appended(1, 1, ((2, REFUSED),))
+        assert rig.store.booked() == b"1/1/1"
+        assert verb(rows, told) == Appended(0, 2, ((2, REFUSED),))
+        assert rig.store.booked() == b"0/2/1"
+        assert verb(Readings.empty(), told) == Appended(0, 0), "a batch of nothing has an account too"
+        assert rig.store.booked() == b"0/0/0"
+    rig.store.hold(batch((1, T0 + 2, 1.0, GOOD)))
+    assert rig.store.booked() == b"0/0/0", "a write without an account leaves it as it is"
+    rig.store.release([1], double, told)
+    assert rig.store.booked() == b"1/1/0"
+    rig.reopen()
+    assert rig.store.booked() == b"1/1/0"
+
+
+def check_books_of_a_write_that_failed_say_nothing_of_it(rig: Rig) -> None:
+    def fail(readings: Readings) -> Readings:
+        raise LookupError("no unit")
+
+    rig.store.hold(batch((1, T0, 1.0, GOOD)), told)
+    with pytest.raises(LookupError):
+        rig.store.release([1], fail, lambda _: b"released")
+    assert rig.store.booked() == b"1/0/0"
+
+
 def _named(start: str, *starts: str) -> list[Callable[[Rig], None]]:
     """The checks of this module whose names begin so, in order."""
     names = tuple(f"check_{name}" for name in (start, *starts))
@@ -484,4 +528,5 @@ def _named(start: str, *starts: str) -> list[Callable[[Rig], None]]:
 
 CATALOGUE = _named("catalogue")
 HOLDING = _named("held", "holding", "release")
-TELEMETRY = [check for check in _named("") if check not in CATALOGUE + HOLDING]
+BOOKS = _named("books")
+TELEMETRY = [check for check in _named("") if check not in CATALOGUE + HOLDING + BOOKS]

@@ -14,7 +14,7 @@ from dcim.store.memory import MemoryStore
 
 pytest.register_assert_rewrite("tests.contract.store_checks")
 
-from tests.contract.store_checks import CATALOGUE, HOLDING, TELEMETRY, Rig  # noqa: E402
+from tests.contract.store_checks import BOOKS, CATALOGUE, HOLDING, TELEMETRY, Rig  # noqa: E402
 
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -38,7 +38,9 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     rig.store.close()
 
 
-@pytest.mark.parametrize("check", TELEMETRY + CATALOGUE + HOLDING, ids=lambda check: check.__name__[len("check_") :])
+@pytest.mark.parametrize(
+    "check", TELEMETRY + CATALOGUE + HOLDING + BOOKS, ids=lambda check: check.__name__[len("check_") :]
+)
 def test_store(check: Callable[[Rig], None], rig: Rig) -> None:
     check(rig)
 
@@ -47,3 +49,4 @@ def test_every_check_runs() -> None:
     assert len(TELEMETRY) > 15
     assert len(CATALOGUE) >= 2
     assert len(HOLDING) >= 6
+    assert len(BOOKS) >= 3

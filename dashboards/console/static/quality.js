@@ -23,12 +23,14 @@ export class Quality {
     this.word = el("p.sub", { role: "status" }, "Asking for the ledger.");
     this.warnings = el("ul.card.warnings", { hidden: true });
     this.sources = el("div.ledger");
+    this.kept = el("section.card.drawer", { hidden: true }, el("h2", {}, "Store"), el("div.sub"), el("dl.facts"));
     this.stale = el("p.sub");
     this.nodes = [
       el("div.row.spread", {}, el("h1", {}, "Data quality"), this.coverage),
       this.word,
       this.warnings,
       this.sources,
+      this.kept,
       el("section.card", {}, el("h2", {}, "Stale racks"), this.stale),
     ];
   }
@@ -60,7 +62,7 @@ export class Quality {
     this.#asked = performance.now();
     this.update();
     try {
-      const { items, warnings = [], unwatched = 0 } = await get("/ledger");
+      const { items, store, warnings = [], unwatched = 0 } = await get("/ledger");
       text(this.word, items.length ? "" : "No source is configured.");
       const behind =
         unwatched && `${many(unwatched, "reading")} kept, but not seen by the detectors: they were behind.`;
@@ -79,6 +81,7 @@ export class Quality {
         (s) => card(s),
         patch,
       );
+      keptWhere(this.kept, store);
     } catch (problem) {
       text(this.word, `${this.sources.childElementCount ? "The figures below are old. " : ""}${problem.message}`);
     }
@@ -111,10 +114,12 @@ function card(source) {
     el(
       "div.row.spread",
       {},
-      el("h2", {}, source.source, el("span.mut", {}, source.codec ? ` · ${source.codec}` : "")),
+      el("h2", {}, source.source, el("span.mut")),
       el("span.sub"),
     ),
     el("div.sum"),
+    el("div.sub"),
+    el("div.shares"),
     el("div.sub"),
     el("div.counts"),
     rejects(source.source),
@@ -122,25 +127,39 @@ function card(source) {
   return node;
 }
 
-function patch(node, source) {
-  const [head, sum, verdict, counts] = node.children;
-  text(head.children[1], `${link(source)} · counted since `);
-  head.children[1].append(time(source.since));
-  const terms = [
-    ["received", source.received, ""],
-    ...(source.carried ? [["carried over", source.carried, "+"]] : []),
-    ["stored", source.stored, "="],
-    ["duplicate", source.duplicate, "+"],
-    ["rejected", source.rejected, "+"],
-    ["pending", source.pending, "+"],
-  ];
+// The two sides of an account, term by term.
+function terms(node, of) {
   keyed(
-    sum,
-    terms,
+    node,
+    [
+      ["received", of.received, ""],
+      ...(of.carried ? [["carried over", of.carried, "+"]] : []),
+      ["stored", of.stored, "="],
+      ["duplicate", of.duplicate, "+"],
+      ["rejected", of.rejected, "+"],
+      ["pending", of.pending, "+"],
+    ],
     ([name]) => name,
     ([name, , sign]) => el("span", {}, sign ? `${sign} ` : "", el("b"), ` ${name}`),
     (term, [, count]) => text(term.querySelector("b"), number(count, 0)),
   );
+}
+
+function patch(node, source) {
+  const [head, sum, verdict, shares, pace, counts] = node.children;
+  const codecs = Object.entries(source.codecs).filter(([codec, of]) => codec && of.received + of.carried);
+  text(head.children[0].lastChild, codecs.length ? ` · ${codecs.map(([codec]) => codec).join(", ")}` : "");
+  text(head.children[1], `${source.configured ? link(source) : "no longer configured"} · counted since `);
+  head.children[1].append(time(source.since));
+  terms(sum, source);
+  keyed(
+    shares,
+    codecs.length > 1 ? codecs : [],
+    ([codec]) => codec,
+    ([codec]) => el("div.row", {}, el("span.mut", {}, codec), el("div.sum.sub")),
+    (row, [, of]) => terms(row.lastChild, of),
+  );
+  text(pace, paceSentence(source.pace));
   text(
     verdict,
     source.balanced
@@ -177,6 +196,48 @@ function patch(node, source) {
       );
     },
   );
+}
+
+function paceSentence({ lag, ahead_s, durable }) {
+  const told = (what, of) =>
+    of && `${what} ${span(of.p50_s)} (99 of 100 within ${span(of.p99_s)}, at most ${span(of.max_s)})`;
+  const ahead = ahead_s >= 1 && `values up to ${span(ahead_s)} ahead of our clock`;
+  return [told("Last minute: lag", lag), told("durable after", durable), ahead].filter(Boolean).join("; ");
+}
+
+function span(seconds) {
+  return seconds < 0.9995 ? `${Math.round(seconds * 1000)} ms` : age(seconds);
+}
+
+// Where it is made durable: what is in the way, and what a server behind the store does not have yet.
+function keptWhere(node, { trouble, trouble_since, backlog: of }) {
+  node.hidden = !trouble && !of;
+  const [, word, facts] = node.children;
+  text(word, trouble ? `Nothing is acknowledged for ${age(since(trouble_since))}: ${trouble}` : (of?.trouble ?? ""));
+  const rows = of
+    ? [
+        ["Waiting for the server", many(of.waiting, "reading")],
+        ["Spool", `${megabytes(of.bytes)} of ${megabytes(of.bytes_max)} (${share(of.bytes, of.bytes_max)})`],
+        ["Oldest waiting", age(of.oldest_s)],
+        ["Forwarded since the start", number(of.forwarded, 0)],
+        ...Object.entries(of.dead_lettered).map(([reason, n]) => [`Dead letters: ${words(reason)}`, number(n, 0)]),
+        ...(of.damaged ? [["Records lost by the disk", number(of.damaged, 0)]] : []),
+      ].flatMap(([name, value]) => [
+        ["dt", name, name],
+        ["dd", `${name} value`, value],
+      ])
+    : [];
+  keyed(
+    facts,
+    rows,
+    (row) => row[1],
+    ([tag]) => el(tag),
+    (cell, row) => text(cell, row[2]),
+  );
+}
+
+function megabytes(bytes) {
+  return `${number(bytes / 1e6)} MB`;
 }
 
 // The last items that were put aside, on request.

@@ -4,29 +4,21 @@ Lives here: the object and how a route gets it. Not here: how it is put together
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from alerts.engine import Engine
+from dcim.app.clock import Clock
+from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
-from dcim.core.ports import TelemetryStore
-
-
-class SourceStatus(Protocol):
-    """What can be asked of a source while it runs."""
-
-    name: str
-
-    @property
-    def connected(self) -> bool:
-        """Whether messages can come in: a subscription stands, or the listener listens."""
-        ...
+from dcim.core.pace import Pace
+from dcim.core.ports import SourceStatus, TelemetryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +28,13 @@ class Context:
     watch: Watch
     store: TelemetryStore
     ledger: Ledger
+    pace: Pace
+    condition: Condition
     engine: Engine
     hub: Hub
     sources: Sequence[SourceStatus]
-    clock: Callable[[], datetime]
+    clock: Clock
     started: datetime
-    warnings: Sequence[str]
-    """What a person has to know since the start: a damaged store, for example."""
 
 
 def of(request: Request) -> Context:

@@ -18,7 +18,8 @@ class Health(BaseModel):
 
     status: str = Field(examples=["ok"])
     waiting_for: list[str] = Field(default=[], description="Sources that are not connected.")
-    warnings: list[str] = Field(default=[], description="What a person has to know since the start.")
+    trouble: str | None = Field(default=None, description="Why nothing can be made durable or acknowledged.")
+    warnings: list[str] = Field(default=[], description="What a person has to know.")
 
 
 @router.get("/healthz", summary="Alive")
@@ -29,11 +30,17 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Ready", responses={503: {"model": Health}})
 async def readyz(ctx: Ctx, response: Response) -> Health:
-    """200 when every source can bring messages in, else 503 with the names of those that cannot."""
+    """200 when every source can bring messages in and they can be made durable, else 503 with what is in the way."""
     waiting = [source.name for source in ctx.sources if not source.connected]
-    if waiting:
+    trouble = ctx.condition.trouble()
+    if waiting or trouble:
         response.status_code = 503
-    return Health(status="waiting" if waiting else "ok", waiting_for=waiting, warnings=list(ctx.warnings))
+    return Health(
+        status="waiting" if waiting else "trouble" if trouble else "ok",
+        waiting_for=waiting,
+        trouble=trouble.what if trouble else None,
+        warnings=ctx.condition.warnings(),
+    )
 
 
 @router.get("/metrics", summary="Metrics", response_class=Response)

@@ -1,0 +1,48 @@
+"""The condition of the service itself: what a person has to know, and what keeps it from doing its work.
+
+Lives here: the lines that are told, in one place for the API, the console and the probes. Not here: the condition of
+the plant; alarms about ourselves (dcim.detect.housekeeping)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dcim.app.clock import SAY_S, Clock
+from dcim.app.intake import Trouble
+from dcim.core.ports import Backlog
+from dcim.detect.figures import duration
+
+
+class Condition:
+    """Asked at any time, from any thread."""
+
+    def __init__(
+        self,
+        told: Sequence[str],
+        clock: Clock,
+        *,
+        trouble: Callable[[], Trouble | None],
+        damage: Callable[[], object | None],
+        backlog: Callable[[], Backlog | None],
+    ) -> None:
+        """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
+        what of the store was found damaged, as a line. backlog: what it has not handed on yet."""
+        self._told, self._clock = list(told), clock
+        self.trouble, self.backlog, self._damage = trouble, backlog, damage
+
+    def warnings(self) -> list[str]:
+        """Everything that a person has to know, the most pressing first."""
+        lines = []
+        trouble, backlog, damage, ahead_s = self.trouble(), self.backlog(), self._damage(), self._clock.ahead_s()
+        if trouble is not None:
+            lines.append(f"Nothing is made durable or acknowledged since {trouble.since:%H:%M:%S} UTC: {trouble.what}")
+        if backlog is not None and backlog.trouble:
+            lines.append(backlog.trouble)
+        if damage is not None:
+            lines.append(str(damage))
+        if ahead_s >= SAY_S:
+            lines.append(
+                f"This machine's clock was set back. Times told here run {duration(ahead_s)} ahead of it until it has "
+                "caught up; a restart takes the machine's time at once"
+            )
+        return lines + self._told
