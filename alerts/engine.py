@@ -365,6 +365,19 @@ class Engine:
                 yield kind, subject
 
     def _raise_or_mask(self, maskable: list[tuple[Rule, Finding]], draft: _Draft) -> None:
+        """What may be masked, causes first: a finding that hides others may itself be hidden."""
+        while maskable:
+            kinds = {finding.kind for _, finding in maskable}
+            causes: list[tuple[Rule, Finding]] = []
+            rest: list[tuple[Rule, Finding]] = []
+            for rule, finding in maskable:
+                (rest if rule.masked_by & (kinds - {finding.kind}) else causes).append((rule, finding))
+            if not causes:  # rules that mask each other go as they come
+                causes, rest = rest, []
+            self._raise_or_mask_now(causes, draft)
+            maskable = rest
+
+    def _raise_or_mask_now(self, maskable: list[tuple[Rule, Finding]], draft: _Draft) -> None:
         masks = self._masks(frozenset[FindingKind]().union(*(rule.masked_by for rule, _ in maskable)), draft)
         for rule, finding in maskable:
             site, where, key = (
@@ -373,7 +386,8 @@ class Engine:
                 AlarmKey(rule.name, finding.subject),
             )
             alarm = self._now(key, draft)
-            by = next((masks[site, kind] for kind in sorted(rule.masked_by) if (site, kind) in masks), None)
+            places = ((place, kind) for kind in sorted(rule.masked_by) for place in dict.fromkeys((site, "")))
+            by = next((masks[place] for place in places if place in masks), None)
             if by is None or (alarm is not None and alarm.active):
                 if where in self._masked:
                     draft.unmasked.append(where)

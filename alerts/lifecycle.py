@@ -291,7 +291,8 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
     Delays that have run out by `at` take effect before the event does, whatever the event, so a tick that comes late
     changes when something is said but not whether. While the detector cannot tell, no delay runs out; escalation by
     time goes on, for a wet sensor that falls silent was wet when last seen. A clock that steps back starts a running
-    delay anew. An event that the state has no row for changes nothing. Raises nothing.
+    delay anew, and ends the time after which a priority rises. An event that the state has no row for changes nothing.
+    Raises nothing.
     """
     made: list[Transition] = []
     now = _settle(alarm, at, made)
@@ -495,9 +496,11 @@ def _reason(alarm: Alarm, rising: Occurrence, escalation: Escalation, at: dateti
     """Why the priority rises now, or ""."""
     if alarm.finding is not None and _sure(alarm.finding, escalation):
         return _sureness(alarm.finding)
-    if escalation.after is not None and at - rising.since >= escalation.after:
-        return f"it has stood for {escalation.after.total_seconds():g} s"
-    return ""
+    if escalation.after is None:
+        return ""
+    if at < rising.since:  # the machine's clock was set back while we were not there; rather too early than too late
+        return "how long it has stood cannot be told: it began ahead of our clock"
+    return f"it has stood for {escalation.after.total_seconds():g} s" if at - rising.since >= escalation.after else ""
 
 
 def _sure(finding: Finding, escalation: Escalation) -> bool:

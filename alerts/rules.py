@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -39,7 +39,16 @@ FILE_BYTES_MAX = 4 * 1024 * 1024
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
 PriorityWord: TypeAlias = Literal["critical", "high", "medium", "low"]
 Kind: TypeAlias = Literal[
-    "leak_wet", "leak_sensor_fault", "leak_suspected", "flow_lost", "point_stale", "source_silent"
+    "leak_wet",
+    "leak_sensor_fault",
+    "leak_suspected",
+    "flow_lost",
+    "point_stale",
+    "source_silent",
+    "source_lost",
+    "nothing_kept",
+    "spool_filling",
+    "ledger_unbalanced",
 ]  # a contract test compares it with FindingKind, less LIMIT, which is what `limit` stands for
 
 
@@ -100,7 +109,7 @@ class RuleTable(_Table):
     title: Words = Field(description="a title is a line of text; {asset}, {site} and {what} are filled in")
     finding: Kind | None = Field(
         None,
-        description="a finding is leak_wet, leak_sensor_fault, leak_suspected, flow_lost, point_stale or source_silent",
+        description=f"a finding is {', '.join(get_args(Kind)[:-1])} or {get_args(Kind)[-1]}",
     )
     limit: LimitTable | None = Field(None, description="a limit is a table with quantity and above or below")
     asset_kind: str | None = Field(None, description="an asset kind is an object type of the bus, or Gpu")

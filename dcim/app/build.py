@@ -8,7 +8,7 @@ import contextlib
 import hmac
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
-from dcim.app.clock import Clock
+from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
@@ -49,14 +49,16 @@ from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
 from dcim.core.points import PointIndex
-from dcim.core.ports import Backlog, Books, Forwarding, TelemetryStore
+from dcim.core.ports import Backlog, Books, Forwarding, SourceStatus, TelemetryStore
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.contact import Contact
 from dcim.detect.flow import Flow
+from dcim.detect.keeping import Keeping
 from dcim.detect.leak import Inventory
 from dcim.detect.limits import Limits
 from dcim.detect.silence import Silence
+from dcim.detect.ways import Way, Ways
 from dcim.detect.window import Window
 from dcim.store.embedded import EmbeddedStore
 from dcim.store.memory import MemoryStore
@@ -83,6 +85,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         index = PointIndex(settings.store.points_max)
         index.restore(store.recall())
         accounts, told = _accounts(store, settings.store.path, started)
+        told += _behind(accounts, started)
         ledger = Ledger(accounts)
         for source in settings.sources:
             for codec in CODECS:
@@ -91,6 +94,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         hub = Hub()
         detectors = (Limits(ruleset.limits), Inventory())
         engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after
+        running = sources.open(ledger, clock)
         watch = Watch(
             index=index,
             placements=_placements(settings),
@@ -98,7 +102,11 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             window=Window(max(detector.needs.look_back for detector in detectors)),
             sentinels=(Contact(), Flow()),
             detectors=detectors,
-            vigils=(Silence(started),),
+            vigils=(  # causes first, so that what follows from them finds them standing
+                Keeping(ledger, lambda: intake.trouble, lambda: _backlog(store)),
+                Ways(started, _ways(settings, running), ledger, lambda: intake.trouble),
+                Silence(started),
+            ),
             engine=engine,
             hub=hub,
             clock=clock,
@@ -120,7 +128,6 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         )
         closing.callback(intake.close)
         intake.resume(lambda key: _owner(settings, key))
-        running = sources.open(ledger, clock)
         condition = Condition(
             told,
             clock,
@@ -311,10 +318,31 @@ def _accounts(store: Books, path: Path, at: datetime) -> tuple[dict[str, Account
         return {}, [line]
 
 
+def _behind(accounts: Mapping[str, Account], started: datetime) -> list[str]:
+    """What a person must be told when this machine's clock is behind what an earlier run has seen."""
+    seen = max((one.last_received for one in accounts.values() if one.last_received), default=started)
+    if (seen - started).total_seconds() < SAY_S:
+        return []
+    line = (
+        f"This machine's clock is behind: an earlier run received something at {seen:%Y-%m-%d %H:%M:%S} UTC, and it is "
+        f"{started:%Y-%m-%d %H:%M:%S} now. Either it was wrong then, or it is now; look whether values are refused as "
+        "time_ahead"
+    )
+    log.error("the clock was set back", told=line)
+    return [line]
+
+
 def _store(settings: Settings, clock: Clock) -> AbstractContextManager[EmbeddedStore | MemoryStore]:
     if settings.store.kind == "memory":
         return contextlib.closing(MemoryStore())
     return EmbeddedStore(settings.store.path, clock)
+
+
+def _ways(settings: Settings, running: Sequence[SourceStatus]) -> list[Way]:
+    return [
+        Way(status, source.site, source.silent_after_s)
+        for source, status in zip(settings.sources, running, strict=True)
+    ]
 
 
 def _backlog(store: TelemetryStore) -> Backlog | None:

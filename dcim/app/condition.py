@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dcim.app.clock import SAY_S, Clock
-from dcim.app.intake import Trouble
-from dcim.core.ports import Backlog
+from dcim.core.ports import Backlog, Trouble
 from dcim.detect.figures import duration
 
 

@@ -176,7 +176,7 @@ def coverage(hall: Hall, latest: Latest, at_us: int) -> dict[str, Any]:
     known = hall.sensed[hall.sensed < len(latest.heard)]
     heard = latest.heard[known]
     fresh = heard[heard > at_us - int(STALE_AFTER_S * SECOND_US)]
-    oldest = round((at_us - int(fresh.min())) / SECOND_US, 1) if len(fresh) else None
+    oldest = round(max(0, at_us - int(fresh.min())) / SECOND_US, 1) if len(fresh) else None
     return {"expected": len(hall.sensed), "fresh": len(fresh), "oldest_s": oldest}
 
 

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import count as counter
 
 import numpy as np
@@ -33,6 +32,7 @@ from dcim.core.ports import (
     Holding,
     Router,
     TelemetryStore,
+    Trouble,
 )
 from dcim.core.readings import Readings
 from dcim.core.times import from_us
@@ -47,15 +47,6 @@ Offer = Callable[[Readings, int], None]
 
 Owner = tuple[str, str]
 """Source and codec."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Nothing can be made durable, and so nothing is acknowledged."""
-
-    since: datetime
-    what: str
-    """In a line for people."""
 
 
 @dataclass(slots=True)

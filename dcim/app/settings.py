@@ -52,6 +52,8 @@ class _Source(_Section):
     """Tells several buses of one site apart. Sources that share site and bus share their points."""
     payload_bytes_max: int = Field(default=1_048_576, ge=1_024, le=67_108_864)
     """A larger payload is skipped and counted, its neighbours are not."""
+    silent_after_s: float | None = Field(default=None, ge=5, le=86_400)
+    """Nothing received for so long is an alarm, seconds. When left out it is learned from the source's own pace."""
     user: str | None = None
     password_file: Path | None = None
     """File whose first line is the password."""

@@ -152,7 +152,7 @@ def place_of(plant: Plant, key: AssetKey) -> str:
     """Where an asset stands, in words: "Hall 1 · row A · position 5"; the site where nobody placed it."""
     asset = plant.assets.get(key)
     if asset is None:
-        return key.site
+        return key.site or "this service"
     place = asset.placement
     words = [
         place.hall,

@@ -28,12 +28,21 @@ class FindingKind(StrEnum):
     """A point has not been heard for longer than its source's rule allows."""
     SOURCE_SILENT = "source_silent"
     """A source's heartbeat has stopped."""
+    SOURCE_LOST = "source_lost"
+    """A way in brings nothing any more: its connection is gone, or it has fallen silent."""
+    NOTHING_KEPT = "nothing_kept"
+    """What comes cannot be made durable, so nothing is acknowledged, and nothing that comes is looked at."""
+    SPOOL_FILLING = "spool_filling"
+    """What waits for the server behind the store takes up most of the room that it may."""
+    LEDGER_UNBALANCED = "ledger_unbalanced"
+    """The two sides of a source's account differ: items are unaccounted for, by a defect of ours."""
 
 
 class Subject(NamedTuple):
     """What a finding is about: never a value, never a severity. Kind + subject is a finding's identity."""
 
     site: str
+    """"" for what is about this service, whatever the sites that it watches."""
     asset: str
     qualifier: str = ""
     """Tells several of a kind at one asset apart: a point, a phase, a limit's name."""

@@ -222,6 +222,15 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Nothing can be made durable, and so nothing is acknowledged."""
+
+    since: datetime
+    what: str
+    """Why, and what to do, in a line for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What a store has made durable but not yet handed on to the server behind it, at one moment. Readings taken since
     the service runs = waiting + forwarded + overtaken + dead_lettered, of those that this run took."""

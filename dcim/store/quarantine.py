@@ -97,7 +97,11 @@ def open_database(
         # DuckDB took what it could make sense of and said nothing. Before the next write it cuts the rest off.
         found.what = f"{path} is missing" if missing else f"{log} ends before the last acknowledged reading"
         if log.exists() and not missing:
-            found.copy_aside(log)
+            try:
+                found.copy_aside(log)
+            except OSError:
+                con.close()
+                raise
     if not found.what:
         return con, None
     newest = None if survivors.newest is None else from_us(survivors.newest)
@@ -135,10 +139,15 @@ class _Found:
         self._add(target, what)
         return target
 
-    def copy_aside(self, file: Path) -> None:
+    def copy_aside(self, file: Path, what: str = "") -> None:
+        """A full disk leaves everything as it was: the original is touched only when there is a copy."""
         target = self._name(file)
-        shutil.copyfile(file, target)
-        self._add(target, "")
+        try:
+            shutil.copyfile(file, target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+        self._add(target, what)
 
     def _add(self, target: Path, what: str) -> None:
         self.files.append(target)
@@ -168,15 +177,13 @@ def _set_log_aside(log: Path, error: duckdb.Error, found: _Found) -> None:
         log.unlink()
         return
     reason = plain(error).partition('": ')[2]
-    aside = found.set_aside(log, f"{log} is damaged ({reason})")
+    what = f"{log} is damaged ({reason})"
     position = _POSITION.search(str(error))
     if position:
-        shutil.copyfile(aside, log)
+        found.copy_aside(log, what)
         os.truncate(log, int(position[1]))
-
-
-def _damages_file(error: duckdb.Error) -> bool:
-    return any(phrase in str(error) for phrase in _FILE_DAMAGE)
+    else:
+        found.set_aside(log, what)
 
 
 def _refuse_foreign(path: Path) -> None:

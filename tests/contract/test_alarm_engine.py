@@ -19,6 +19,7 @@ from dcim.core.findings import Detection, FindingKind, Subject, Unknown
 from tests.alarms import MemoryJournal, at, finding
 
 WET, STALE, SILENT = FindingKind.LEAK_WET, FindingKind.POINT_STALE, FindingKind.SOURCE_SILENT
+LOST, STUCK = FindingKind.SOURCE_LOST, FindingKind.NOTHING_KEPT
 KINDS = frozenset({WET})
 RULES = rules.default()
 
@@ -390,6 +391,36 @@ def test_beyond_the_limit_newcomers_are_refused_and_counted_and_what_stands_stan
         ]
 
     play(story, alarms_max=3)
+
+
+def test_a_cause_masks_what_masks_others_in_whatever_order_they_are_found() -> None:
+    kinds = frozenset({STALE, SILENT, LOST, STUCK})
+    everything = [
+        finding(STALE, Subject("oslo", "rack", "point")),
+        finding(SILENT, Subject("oslo", "bms")),
+        finding(LOST, Subject("oslo", "", "bus")),
+        finding(LOST, Subject("bergen", "", "bus")),
+        finding(SILENT, Subject("bergen", "bms")),
+    ]
+
+    async def story(engine: Engine, journal: MemoryJournal) -> None:
+        await engine.apply(Detection(tuple(everything)), kinds, at(0))
+        assert sorted((view.rule, view.site, view.masks) for view in engine.standing()) == [
+            ("source-lost", "bergen", 1),
+            ("source-lost", "oslo", 2),
+        ]
+        service = finding(STUCK, Subject("", ""))
+        await engine.apply(Detection((service,), looked_at=frozenset({(STUCK, service.subject)})), kinds, at(20))
+        await engine.elapse(at(30))
+        await engine.apply(Detection((*everything, finding(SILENT, Subject("rome", "bms")), service)), kinds, at(40))
+        assert sorted((view.rule, view.site) for view in engine.standing()) == [
+            ("nothing-kept", ""),
+            ("source-lost", "bergen"),
+            ("source-lost", "oslo"),
+        ], "what is about the service has every site beneath it"
+        assert {masked.subject.site for masked in engine.masked()} == {"oslo", "bergen", "rome"}
+
+    play(story)
 
 
 def test_a_silent_source_masks_a_thousand_points_of_its_site_alone_and_says_so_when_it_returns() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from dcim.core.readings import Readings
 from dcim.core.times import EPOCH, from_us, now
 from dcim.store import embedded, tables
 from dcim.store.embedded import EmbeddedStore
+from tests.full_disk import largest_file
 
 T0 = 1_772_334_000_000_000
 FOREVER = datetime(2300, 1, 1, tzinfo=UTC)
@@ -139,17 +138,6 @@ def test_closed_store_says_so(path: Path) -> None:
 
 
 # --- disks
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes: what a full disk looks like, without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def fill(store: EmbeddedStore, first: int, points: int) -> tuple[int, Transient]:

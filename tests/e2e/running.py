@@ -100,17 +100,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, sources: str) -> Iterator[Running]:
-    """`dcim serve` with these [[sources]], an embedded store and a journal in the folder."""
+def serving(folder: Path, sources: str, data: Path | None = None) -> Iterator[Running]:
+    """`dcim serve` with these [[sources]], an embedded store and a journal in the folder, or in another for data."""
     port = free_port()
     (folder / "site.toml").write_text(
         f"""
         [http]
         bind = "127.0.0.1:{port}"
         [store]
-        path = "{folder}/telemetry.duckdb"
+        path = "{data or folder}/telemetry.duckdb"
         [alarms]
-        journal = "sqlite+aiosqlite:///{folder}/alarms.sqlite"
+        journal = "sqlite+aiosqlite:///{data or folder}/alarms.sqlite"
         {sources}
         """
     )

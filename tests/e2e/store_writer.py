@@ -29,7 +29,7 @@ def main(path: str, points: int, first: int, count: int) -> None:
     """Appends, holds and releases. It ends without a word to the store, as a killed process does."""
     store = EmbeddedStore(Path(path), now)
     for number in range(first, first + count) if count else itertools.count(first):
-        store.append(batch(number, points))
+        store.append(batch(number, points), lambda _: b"%d" % number)  # noqa: B023  called at once
         store.hold(Readings.of([points], [T0 + number * 1_000_000], [float(number)], [0]))
         if number % 5 == 0:
             store.release([points], lambda readings: readings)

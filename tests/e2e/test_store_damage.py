@@ -19,6 +19,7 @@ from dcim.core.ports import Appended
 from dcim.core.times import EPOCH, from_us, now
 from dcim.store.embedded import EmbeddedStore
 from tests.e2e.store_writer import T0, batch
+from tests.full_disk import largest_file
 
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 ASIDE = ".damaged-20260301T030000Z"
@@ -34,7 +35,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with EmbeddedStore(folder / NAME, now) as store:
         store.remember([PointRecord(0, "site|bus|0", None)])
         for number in range(SAFE):
-            store.append(batch(number, POINTS))
+            store.append(batch(number, POINTS), lambda _: b"%d" % number)  # noqa: B023  called at once
     command = [sys.executable, "-m", "tests.e2e.store_writer", str(folder / NAME), str(POINTS), str(SAFE), str(SAFE)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert (folder / f"{NAME}.wal").stat().st_size > 20_000
@@ -106,6 +107,7 @@ def test_damaged_log(folder: Path, damage: str) -> None:
         there = _batches(store)
         assert there == list(range(len(there))), "what is kept has no holes"
         assert len(there) >= SAFE, "what was in the file is untouched"
+        assert store.booked() == b"%d" % there[-1], "the account is that of what is there"
         report = store.damage
         assert report is not None
         assert report.lost == ALL_ROWS - _rows(store) > 0
@@ -132,6 +134,24 @@ def test_what_stands_before_the_damage_is_kept(folder: Path) -> None:
     log.write_bytes(_flip(len(whole) // 2)(whole))
     with _open(folder) as store:
         assert SAFE + 3 <= len(_batches(store)) <= LOGGED - 3
+
+
+@pytest.mark.parametrize("damage", ["flipped at 5000", "cut to 12345"])
+def test_damaged_log_on_a_full_disk_stays_where_it_is(folder: Path, damage: str) -> None:
+    """Setting aside takes room. Without it nothing may change, or the next try would find no log and miss nothing."""
+    log = folder / f"{NAME}.wal"
+    damaged = DAMAGES[damage](log.read_bytes())
+    log.write_bytes(damaged)
+    before = sorted(folder.iterdir())
+    for _ in range(2):
+        with largest_file(4_096), pytest.raises(Transient, match=r"could not be set aside: .*Look at the disk"):
+            _open(folder)
+        assert sorted(folder.iterdir()) == before
+    with _open(folder) as store:
+        assert store.damage is not None
+        assert store.damage.lost == ALL_ROWS - _rows(store)
+        assert damaged.startswith(store.damage.set_aside[0].read_bytes()[:10_000])
+        assert len(_batches(store)) > SAFE, "what stands before the damage is kept"
 
 
 def test_torn_end_of_what_was_never_acknowledged_is_no_damage(folder: Path) -> None:
