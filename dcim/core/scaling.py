@@ -13,6 +13,8 @@ import numpy.typing as npt
 from dcim.core.readings import Quality, Readings
 
 _AS_SENT = (1.0, 0.0, -np.inf, np.inf)
+_BLOCK = 16_384
+"""Rows that are converted at once: what lies between the columns stays in the cache."""
 
 
 class Scale(NamedTuple):
@@ -68,12 +70,21 @@ class Scaling:
     def convert(self, sent: Readings) -> Converted:
         """Values as sent, in the units and with the quality that are kept. Missing stays missing, bad stays bad, and
         a point that nothing has described is left as it was sent. Raises IndexError for a number never reserved."""
-        rows = self._rows[sent.point]
-        value = sent.value * rows[:, 0] + rows[:, 1]
-        outside = (value < rows[:, 2]) | (value > rows[:, 3])
-        outside &= sent.quality != Quality.BAD
-        quality = np.maximum(sent.quality, self._floor[sent.point])
-        implausible = int(np.count_nonzero(outside))
-        if implausible:
-            quality[outside] = np.maximum(quality[outside], Quality.UNCERTAIN)
+        size = len(sent)
+        value, quality, implausible = np.empty(size), np.empty(size, np.uint8), 0
+        for start in range(0, size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            point, bad = sent.point[part], sent.quality[part]
+            # take: the same as rows[point], at a seventh of the cost
+            rows = self._rows.take(point, axis=0)
+            kept = np.multiply(sent.value[part], rows[:, 0], out=value[part])
+            kept += rows[:, 1]
+            outside = kept < rows[:, 2]
+            outside |= kept > rows[:, 3]
+            outside &= bad != Quality.BAD
+            trust = np.maximum(bad, self._floor.take(point), out=quality[part])
+            found = int(np.count_nonzero(outside))
+            if found:
+                trust[outside] = np.maximum(trust[outside], Quality.UNCERTAIN)
+                implausible += found
         return Converted(Readings(sent.point, sent.time, value, quality), implausible)
