@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count as counter
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from dcim.core import account
@@ -33,6 +34,7 @@ from dcim.core.ports import (
     Router,
     TelemetryStore,
     Trouble,
+    Wish,
 )
 from dcim.core.readings import Readings
 from dcim.core.times import from_us
@@ -44,6 +46,12 @@ HELD_MAX = 5_000_000
 
 Offer = Callable[[Readings, int], None]
 """Takes readings and the time of their arrival (microseconds UTC), and does not wait."""
+
+Hear = Callable[[npt.NDArray[np.uint32], int], None]
+"""Takes points that are as they were, and the time at which that was heard (microseconds UTC), and does not wait."""
+
+Ask = Callable[[str, Sequence[Wish]], None]
+"""Takes what codecs would have sent to the other end of a source, and does not wait."""
 
 Owner = tuple[str, str]
 """Source and codec."""
@@ -79,6 +87,8 @@ class Intake:
         convert: Callable[[Readings], Readings],
         offer: Offer,
         clock: Callable[[], int],
+        hear: Hear = lambda _points, _at: None,
+        ask: Ask = lambda _source, _wishes: None,
         held_max: int = HELD_MAX,
     ) -> None:
         """routers: by source name. convert: held readings, as sent, to the units of points described since.
@@ -87,7 +97,7 @@ class Intake:
         """What is wrong since the last batch that could not be made durable; None while all is well."""
         self._routers, self._index, self._ledger, self._pace = routers, index, ledger, pace
         self._store, self._catalogue, self._holding, self._books = store, catalogue, holding, books
-        self._convert, self._offer, self._clock = convert, offer, clock
+        self._convert, self._offer, self._hear, self._ask, self._clock = convert, offer, hear, ask, clock
         self._attempts: dict[str, _Attempt] = {}
         self._waiting: dict[int, dict[Owner, int]] = {}  # point → owner → readings held for it
         self._held_max = held_max
@@ -131,13 +141,18 @@ class Intake:
     async def deliver(self, batch: Batch) -> None:
         """A source's `Deliver`: returns when the batch is durable and counted, raises Transient when it is not."""
         try:
-            readings = await asyncio.get_running_loop().run_in_executor(self._worker, self._keep, batch)
+            readings, parts = await asyncio.get_running_loop().run_in_executor(self._worker, self._keep, batch)
         except Transient as error:
             since = self.trouble.since if self.trouble else from_us(self._clock())
             self.trouble = Trouble(since, str(error))
             raise
         self.trouble = None
         self._offer(readings, batch.received)
+        for part in parts:
+            if len(part.alive):
+                self._hear(part.alive, batch.received)
+            if part.wishes:
+                self._ask(batch.source, part.wishes)
 
     def close(self) -> None:
         """Waits for the batch under way, writes the account and ends the thread."""
@@ -154,7 +169,8 @@ class Intake:
         except Transient as error:
             log.error("the account could not be written; faults since the last batch are not in it", error=str(error))
 
-    def _keep(self, batch: Batch) -> Readings:
+    def _keep(self, batch: Batch) -> tuple[Readings, Sequence[Decoded]]:
+        """What is to be watched of a batch that is durable and booked, and what its codecs said beside."""
         self._resolve()
         attempt = self._attempt(batch)
         self._remember()
@@ -166,7 +182,7 @@ class Intake:
         self._attempts.pop(batch.source, None)
         released, self._released = self._released, []
         self._time(attempt)
-        return Readings.concat([*(part.readings for part in attempt.parts), *released])
+        return Readings.concat([*(part.readings for part in attempt.parts), *released]), attempt.parts
 
     def _attempt(self, batch: Batch) -> _Attempt:
         """The batch decoded, once: a source tries the same batch again until it is kept."""
@@ -219,6 +235,7 @@ class Intake:
     def _append(self, attempt: _Attempt) -> None:
         """Stores the values of the next part, and books all of it that was not held."""
         batch, part = attempt.batch, attempt.parts[attempt.kept]
+        rows = Readings.concat([part.readings, part.past])
         last = attempt.kept == len(attempt.parts) - 1
 
         def postings(appended: Appended) -> list[Posting]:
@@ -230,7 +247,7 @@ class Intake:
             attempt.held = False
             _tell(batch.source, part.rejects)
 
-        self._write(lambda entry: self._store.append(part.readings, entry), postings, done)
+        self._write(lambda entry: self._store.append(rows, entry), postings, done)
 
     def _release(self, bound: Iterable[int]) -> None:
         """Lets go what waited for descriptions that have come, and books it where it was received."""
@@ -335,7 +352,7 @@ class Intake:
 
 def _posting(batch: Batch, part: Decoded, appended: Appended) -> Posting:
     """Everything of a part but the values that are held."""
-    received = {Kind.VALUE: len(part.readings), Kind.METADATA: part.described + part.repeated}
+    received = {Kind.VALUE: len(part.readings) + len(part.past), Kind.METADATA: part.described + part.repeated}
     for reject in part.rejects:
         received[reject.kind] = received.get(reject.kind, 0) + 1
     return Posting(

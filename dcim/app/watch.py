@@ -94,6 +94,10 @@ class Watch:
         self._offers.append((readings, heard_us))
         self._offered.set()
 
+    def hear(self, points: npt.NDArray[np.uint32], heard_us: int) -> None:
+        """Takes in that points are as they were. Never waits."""
+        self.latest.hear(points, heard_us)
+
     async def attend(self) -> None:
         """The loop of arrivals: live state, then whatever cannot wait for a tick. Runs until cancelled."""
         while True:

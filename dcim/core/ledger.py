@@ -45,6 +45,9 @@ class RejectReason(StrEnum):
     TIME_AHEAD = "time_ahead"
     OBJECT_TYPE_UNKNOWN = "object_type_unknown"
     POINT_TYPE_UNKNOWN = "point_type_unknown"
+    NOT_NUMERIC = "not_numeric"
+    NOT_TELEMETRY = "not_telemetry"
+    BIRTH_MISSING = "birth_missing"
     METADATA_CONTRADICTS = "metadata_contradicts"
     METADATA_TOO_LARGE = "metadata_too_large"
     TOO_MANY_POINTS = "too_many_points"
@@ -62,6 +65,7 @@ class Remark(StrEnum):
     VALUE_IMPLAUSIBLE = "value_implausible"
     SERVES_CYCLE = "serves_cycle"
     DESCRIPTION_CHANGED = "description_changed"
+    SEQUENCE_GAP = "sequence_gap"
 
 
 class Fault(StrEnum):

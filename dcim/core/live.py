@@ -43,6 +43,13 @@ class Latest:
         self.quality[points] = arrived.quality[newer]
         self.heard[arrived.point[last]] = heard if isinstance(heard, int) else heard[last]
 
+    def hear(self, points: npt.NDArray[np.uint32], heard: int) -> None:
+        """Takes in that these points are as they were, at `heard` (microseconds UTC), those of them that were heard
+        before: their sender tells changes alone, and has told something."""
+        points = points[points < len(self.heard)]
+        points = points[self.heard[points] != NEVER]
+        self.heard[points] = np.maximum(self.heard[points], heard)
+
     def value_of(self, point: int) -> float | None:
         """The last value that can be trusted at all; None where there is none, it is missing, or it is bad."""
         if point >= len(self.time) or self.quality[point] == Quality.BAD:

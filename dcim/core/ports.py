@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dcim.core.findings import Detection, FindingKind
@@ -78,10 +80,20 @@ class SourceStatus(Protocol):
     """What is wrong and what to do about it, in one line; "" while nothing is."""
 
 
+class Wish(NamedTuple):
+    """A message that a codec would have sent to the other end of its source, for want of which it cannot read what
+    comes. Whether it is sent, and how often, is not the codec's to say."""
+
+    topic: str
+    payload: bytes
+    what: str
+    """In a few words, for logs."""
+
+
 @dataclass(slots=True)
 class Decoded:
-    """What a codec made of its messages of one batch. `items` = rows of `readings` and `held` + described + repeated +
-    rejects."""
+    """What a codec made of its messages of one batch. `items` = rows of `readings`, `past` and `held` + described +
+    repeated + rejects."""
 
     readings: Readings
     """Values of described points, in the points' units."""
@@ -97,11 +109,17 @@ class Decoded:
     remarks: dict[Remark, int] = field(default_factory=dict)
     codec: str = ""
     """Whose these items are: the account is kept by source and codec. "" for messages that no codec claims."""
+    past: Readings = field(default_factory=Readings.empty)
+    """Values of described points that their sender calls historical: to be kept, not to be taken for the present."""
+    alive: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    """Points that are as they were: their sender tells changes alone, and has told something."""
+    wishes: list[Wish] = field(default_factory=list)
 
     @property
     def items(self) -> dict[Kind, int]:
         """Everything that came, by kind, as the ledger counts it."""
-        counts = {Kind.VALUE: len(self.readings) + len(self.held), Kind.METADATA: self.described + self.repeated}
+        values = len(self.readings) + len(self.past) + len(self.held)
+        counts = {Kind.VALUE: values, Kind.METADATA: self.described + self.repeated}
         for reject in self.rejects:
             counts[reject.kind] = counts.get(reject.kind, 0) + 1
         return counts

@@ -7,7 +7,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+import numpy as np
 import pytest
 
 from dcim.app.intake import Intake
@@ -16,7 +18,7 @@ from dcim.core.errors import Transient
 from dcim.core.ledger import Fault, Kind, Ledger, Reject, RejectReason, Tally
 from dcim.core.pace import Pace, Spread
 from dcim.core.points import Point, PointIndex, PointRecord
-from dcim.core.ports import Appended, Batch, Decoded, Entry, Message, Oversized
+from dcim.core.ports import Appended, Batch, Decoded, Entry, Message, Oversized, Wish
 from dcim.core.readings import Readings
 from dcim.core.times import SECOND_US
 from dcim.store.memory import MemoryStore
@@ -147,10 +149,10 @@ class Bench:
         later.intake.resume(lambda _: ("a", "line"))
         return later
 
-    def open(self) -> Intake:
+    def open(self, **others: Any) -> Intake:
         lines = Lines(self.index)
         return Intake(
-            routers={"a": lines, "b": lines},
+            routers=others.pop("routers", {"a": lines, "b": lines}),
             index=self.index,
             store=self.store,
             catalogue=self.store,
@@ -162,6 +164,7 @@ class Bench:
             convert=lambda held: Readings(held.point, held.time, held.value * 10, held.quality),
             offer=lambda readings, _: self.offered.append(readings),
             held_max=self.held_max,
+            **others,
         )
 
     def deliver(self, *lines: str, source: str = "a", oversized: Sequence[Oversized] = (), overflowed: int = 0) -> None:
@@ -282,6 +285,39 @@ def test_a_doubt_is_settled_before_another_source_is_served(bench: Bench) -> Non
     assert bench.tally("a").duplicate == {}
     assert bench.tally("b").stored == {Kind.VALUE: 1}
     bench.expect_books()
+
+
+class Talkative:
+    """A router of one codec that has everything to say that is no present value."""
+
+    def __init__(self, index: PointIndex) -> None:
+        self.index = index
+
+    def route(self, messages: Sequence[Message], received: int) -> list[Decoded]:
+        point = self.index.locate("p")
+        self.index.describe(Point(point, "p", "site", "rack", "Rack", "rack", "RackPower", "kW"))
+        rows = Readings.of([point], [T0], [1.0], [0])
+        past = Readings.of([point], [T0 - SECOND_US], [2.0], [0])
+        alive = np.array([point], np.uint32)
+        return [Decoded(rows, Readings.empty(), codec="line", past=past, alive=alive, wishes=[Wish("t", b"", "w")])]
+
+
+def test_what_is_past_is_kept_and_not_watched_and_the_rest_is_told(bench: Bench) -> None:
+    heard: list[tuple[list[int], int]] = []
+    asked: list[tuple[str, list[Wish]]] = []
+    told = {"hear": lambda points, at: heard.append((points.tolist(), at)), "ask": lambda *it: asked.append(it)}
+    bench.intake = bench.open(routers={"a": Talkative(bench.index)}, **told)
+    bench.store.fail = {"append": 1}
+    batch = batch_of("anything")
+    with pytest.raises(Transient):
+        bench.again(batch)
+    assert (heard, asked) == ([], [])  # nothing is said of what is not durable
+    bench.again(batch)
+    assert bench.values() == [2.0, 1.0]
+    assert [readings.value.tolist() for readings in bench.offered] == [[1.0]]
+    assert heard == [([0], T0)]
+    assert asked == [("a", [Wish("t", b"", "w")])]
+    assert bench.tally().stored[Kind.VALUE] == 2
 
 
 def test_each_codec_has_an_account_of_its_own(bench: Bench) -> None:

@@ -180,6 +180,25 @@ def test_silence_is_counted_by_our_clock_and_told_once_an_asset() -> None:
         assert [finding.subject.asset for finding in stale] == (["r-0"] if second > 250 else [])
 
 
+def test_what_its_sender_says_is_as_it_was_is_not_silent() -> None:
+    """A Sparkplug node sends changes alone: a steady value is not sent again, and is known all the same."""
+    loops, latest, vigil = Loops(racks=1), Latest(), Silence(START)
+    steady, never = loops["r-0", "RackPower"], loops["r-0", "RackLiquidFlow"]
+    taken(latest, now({number: value for number, value in healthy(loops).items() if number != never}), 0)
+    vigil.watch(latest, loops.plant, at(0))
+    for second in (200, 400):
+        latest.hear(np.array([steady, never, 10_000], np.uint32), to_us(at(second)))
+    assert latest.heard_of(never) is None  # nobody knows a value that has not changed since it never came
+    (stale,) = [
+        finding
+        for finding in vigil.watch(latest, loops.plant, at(500)).findings
+        if (finding.kind, finding.subject.asset) == (FindingKind.POINT_STALE, "r-0")
+    ]
+    shown = {evidence.point for evidence in stale.evidence}
+    assert steady not in shown
+    assert never in shown
+
+
 def test_a_heartbeat_that_stops_is_a_silent_source_after_30_seconds() -> None:
     loops, latest, vigil = Loops(racks=1), Latest(), Silence(START)
     beat = loops.add("BMS", "heartbeat", "System", "HeartbeatTimestampBms")

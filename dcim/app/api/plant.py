@@ -94,8 +94,10 @@ class LatestBody(BaseModel):
     name: str
     unit: str
     time: datetime = Field(description="By the sender's clock, UTC.")
-    heard: datetime = Field(description="When it arrived, by our clock, UTC.")
-    age_s: float = Field(description="Seconds since it arrived.")
+    heard: datetime = Field(
+        description="When it arrived, or its sender, who tells changes alone, last said anything; by our clock, UTC."
+    )
+    age_s: float = Field(description="Seconds since it was heard.")
     value: float | None = Field(description="null: missing, which is not 0.", examples=[118.4])
     quality: Literal["good", "uncertain", "bad"]
     state: str | None = Field(description="The word for a state's value.", examples=["NoLeak"])
