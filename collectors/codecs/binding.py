@@ -12,12 +12,13 @@ import msgspec
 
 from collectors.codecs.areas import loop_of, side_of, words
 from collectors.codecs.bounds import Bounds
+from collectors.codecs.naming import generic, in_unit
 from collectors.codecs.payload import Refused, read, text
 from dcim.core.assets import ELECTRICAL
 from dcim.core.ledger import RejectReason
 from dcim.core.points import Point, Side
 from dcim.core.quantities import QUANTITIES, Nature, Quantity
-from dcim.core.units import Conversion, conversion, known
+from dcim.core.units import Conversion
 
 ALIASES = {"LeakDetectRack": "RackLeakDetect"}
 """Point types that are seen on buses → what the contract calls them."""
@@ -43,8 +44,6 @@ POINT_TYPES = frozenset(
 is not held against a sender."""
 
 _PHASES = {"1": "A", "2": "B", "3": "C"}
-_WITHOUT_UNIT = frozenset({"", "ms"})
-"""Units of quantities whose senders may leave the unit out: ratios, states, and the clocks of heartbeats."""
 
 
 class StateText(msgspec.Struct):
@@ -164,22 +163,10 @@ def _measured(address: Address, unit: str, *, has_states: bool, level: bool) -> 
         named = name if QUANTITIES[name].nature is Nature.STATE else f"{name}State"
         return QUANTITIES.get(named, QUANTITIES["GenericPointState"]), Conversion("", 1.0)
     if name == "GenericPoint":
-        return _generic(unit, level=level and address.object_type not in ELECTRICAL)
-    if conversion(unit, ("rpm",)) and f"{name}Rpm" in QUANTITIES:
-        name = f"{name}Rpm"
-    quantity = QUANTITIES[name]
-    if not unit and quantity.unit in _WITHOUT_UNIT:
-        return quantity, Conversion(quantity.unit, 1.0)
-    return quantity, conversion(unit, (quantity.unit,))
-
-
-def _generic(unit: str, *, level: bool) -> tuple[Quantity, Conversion | None]:
-    """A GenericPoint is whatever its unit gives away; else it stays generic, in the sender's own unit."""
-    for name, fits in (("LiquidLevel", level), ("LiquidConductivity", True)):
-        way = conversion(unit, (QUANTITIES[name].unit,))
-        if fits and way is not None:
-            return QUANTITIES[name], way
-    return QUANTITIES["GenericPoint"], Conversion(unit, 1.0) if not unit or known(unit) else None
+        if not unit:
+            return QUANTITIES[name], Conversion("", 1.0)
+        return generic(unit, level=level and address.object_type not in ELECTRICAL)
+    return in_unit(QUANTITIES[name], unit)
 
 
 def _states(told: list[StateText], bounds: Bounds) -> tuple[tuple[int, str], ...]:

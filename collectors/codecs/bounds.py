@@ -27,3 +27,17 @@ class Bounds:
     areas_max: int = 16
     gpus_max: int = 512
     """GPUs of one host."""
+    instants_max: int = 4_096
+    """Instants of one message of GPU telemetry in MessagePack."""
+    lines_max: int = 20_000
+    """Lines of one message of line protocol."""
+    tags_max: int = 64
+    """Tags of one line."""
+    metrics_max: int = 10_000
+    """Metrics of one Sparkplug message."""
+    nodes_max: int = 10_000
+    """Sparkplug nodes of one source, and devices of one node."""
+    definitions_max: int = 1_000_000
+    """Metrics that the birth certificates of one source define."""
+    known_max: int = 1_000_000
+    """Series with their fields, or topics, whose look is remembered; beyond it, all are learned anew."""

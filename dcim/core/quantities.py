@@ -164,3 +164,39 @@ BY_DCGM_FIELD = MappingProxyType(
 
 HEARTBEATS = frozenset({"HeartbeatTimestampBms", "HeartbeatTimestampIntegration"})
 """Quantities whose arrival is the liveness of their source."""
+
+_FOLDED = MappingProxyType({name.casefold(): quantity for name, quantity in QUANTITIES.items()})
+_COLUMNS = MappingProxyType(
+    {
+        rack: MappingProxyType(
+            {row.column: row for row in QUANTITIES.values() if rack or not row.name.startswith("Rack")}
+            | ({row.column: row for row in QUANTITIES.values() if row.name.startswith("Rack")} if rack else {})
+        )
+        for rack in (False, True)
+    }
+)
+
+
+def by_name(name: str, asset_kind: str) -> Quantity | None:
+    """The quantity that somebody calls so at an asset of this kind, whatever the case, and whatever joins the words.
+    At racks, what has a row of its own there is that: "LiquidFlow" of a rack is RackLiquidFlow.
+
+    >>> by_name("liquid-flow", "CDU").name, by_name("Liquid Flow", "Rack").name, by_name("flow", "CDU")
+    ('LiquidFlow', 'RackLiquidFlow', None)
+    """
+    folded = "".join(letter for letter in name.casefold() if letter.isalnum())
+    if asset_kind == "Rack" and (found := _FOLDED.get(f"rack{folded}")) is not None:
+        return found
+    return _FOLDED.get(folded)
+
+
+def by_column(column: str, asset_kind: str) -> Quantity | None:
+    """The quantity whose bare numbers go by this name at an asset of this kind, in its own unit. Racks have columns
+    that nothing else has, and some that others have too.
+
+    >>> by_column("liquid_flow_lpm", "Rack").name, by_column("liquid_flow_lpm", "CDU").name
+    ('RackLiquidFlow', 'LiquidFlow')
+    >>> by_column("power_kw", "CDU") is None
+    True
+    """
+    return _COLUMNS[asset_kind == "Rack"].get(column)

@@ -1,0 +1,46 @@
+"""Topics: MQTT's filters, as a codec uses them to tell its own messages.
+
+Lives here: what a filter matches, and whether two can match the same topic. Not here: subscribing (collectors.mqtt)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+
+
+def matcher(filters: Sequence[str]) -> re.Pattern[bytes]:
+    """A pattern whose `match` is true of the topics that at least one of the filters matches. Filters are valid.
+
+    >>> pattern = matcher(["plant/+/temp", "telegraf/#"])
+    >>> [bool(pattern.match(topic)) for topic in (b"plant/a/temp", b"plant/a/b/temp", b"telegraf", b"telegraf/x/y")]
+    [True, False, True, True]
+    """
+    return re.compile(b"(?:" + b"|".join(_pattern(topic_filter).encode() for topic_filter in filters) + rb")\Z")
+
+
+def _pattern(topic_filter: str) -> str:
+    levels = topic_filter.split("/")
+    anything = levels[-1] == "#"
+    # What begins with "$" is the broker's own: no wildcard in the first place matches it.
+    head = "(?!\\$)" if levels[0] in {"+", "#"} else ""
+    fixed = "/".join("[^/]*" if level == "+" else re.escape(level) for level in levels[: -1 if anything else None])
+    if not anything:
+        return head + fixed
+    return head + ("(?s:.*)" if len(levels) == 1 else f"{fixed}(?:/(?s:.*))?")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether there is a topic that both filters match.
+
+    >>> overlap("plant/+/temp", "plant/a/#"), overlap("plant/+/temp", "plant/a/flow"), overlap("a/#", "a")
+    (True, False, True)
+    """
+    for level, against in zip_longest(one.split("/"), other.split("/")):
+        if "#" in {level, against}:
+            return True
+        if level is None or against is None:
+            return False
+        if level != against and "+" not in {level, against}:
+            return False
+    return True
