@@ -8,6 +8,7 @@ import contextlib
 import hmac
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -20,11 +21,19 @@ import structlog
 from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
+from collectors.asking import Asking
+from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DsxCodec
 from collectors.codecs.gpu import GpuCodec
-from collectors.codecs.mixed import MixedCodec
+from collectors.codecs.line import LineCodec
+from collectors.codecs.mapped import MappedCodec
+from collectors.codecs.mixed import GPU_TOPICS
+from collectors.codecs.router import Claim, CodecRouter
+from collectors.codecs.sparkplug import SPARKPLUG_TOPICS, SparkplugCodec
+from collectors.codecs.topics import matcher
 from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
+from collectors.publish import Broker
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.clock import SAY_S, Clock
@@ -36,6 +45,7 @@ from dcim.app.settings import (
     BrokerSource,
     ListenerSource,
     Settings,
+    Source,
     Tls,
     parse_bind,
     parse_mqtt_url,
@@ -49,7 +59,7 @@ from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
 from dcim.core.points import PointIndex
-from dcim.core.ports import Backlog, Books, Forwarding, SourceStatus, TelemetryStore
+from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.contact import Contact
@@ -88,7 +98,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         told += _behind(accounts, started)
         ledger = Ledger(accounts)
         for source in settings.sources:
-            for codec in CODECS:
+            for codec in source.codecs:
                 ledger.open(source.name, codec, started)
         pace = Pace()
         hub = Hub()
@@ -124,10 +134,13 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             pace=pace,
             convert=index.convert,
             offer=watch.offer,
+            hear=watch.hear,
+            ask=lambda name, wishes: asking[name].take(wishes) if name in asking else None,
             clock=clock.us,
         )
         closing.callback(intake.close)
         intake.resume(lambda key: _owner(settings, key))
+        asking = sources.asking()
         condition = Condition(
             told,
             clock,
@@ -140,6 +153,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             context=context,
             sources=running,
             intake=intake,
+            errands=[each.run for each in asking.values()],
             app=create_app(context, settings.http.hosts),
             listening=listening,
             closing=closing.pop_all(),
@@ -189,9 +203,10 @@ class _Sources:
     def describe(self) -> Iterator[str]:
         for source in self._settings.sources:
             if isinstance(source, BrokerSource):
-                yield f"source {source.name}: {', '.join(source.filters)} at {source.url}, site {source.site}"
+                where = f"{', '.join(source.subscribed)} at {source.url}"
             else:
-                yield f"source {source.name}: listens on {source.bind}, site {source.site}"
+                where = f"listens on {source.bind}"
+            yield f"source {source.name}: {where}, site {source.site}, read as {', '.join(source.codecs)}"
 
     def open(self, ledger: Ledger, clock: Clock) -> list[Subscriber | Listener]:
         opened: list[Subscriber | Listener] = []
@@ -203,11 +218,26 @@ class _Sources:
                 opened.append(_listener(source, login, ledger, clock))
         return opened
 
+    def asking(self) -> dict[str, Asking]:
+        """By name, those sources that may be asked for births."""
+        allowed: dict[str, Asking] = {}
+        for source in self._settings.sources:
+            if isinstance(source, BrokerSource) and "sparkplug" in source.codecs and source.sparkplug.rebirth:
+                login = self._logins[source.name]
+                host, port, secure = parse_mqtt_url(source.url)
+                password = None if login.password is None else login.password.decode()
+                to = Broker(host, port, login.user, password, _broker_tls(login, secure=secure))
+                allowed[source.name] = Asking(source.name, to, time.monotonic)
+        return allowed
+
+
+def _broker_tls(login: _Login, *, secure: bool) -> ssl.SSLContext | None:
+    return (login.tls or ssl.create_default_context()) if secure else None
+
 
 def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger, clock: Clock) -> Subscriber:
     host, port, secure = parse_mqtt_url(source.url)
-    tls = login.tls or (ssl.create_default_context() if secure else None)
-    filters = source.filters
+    filters = source.subscribed
     if source.share:
         filters = tuple(f"$share/{source.share}/{topic_filter}" for topic_filter in filters)
     return Subscriber(
@@ -222,7 +252,7 @@ def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger, clock: Cloc
             keep_alive_s=source.keep_alive_s,
             user=login.user,
             password=login.password,
-            tls=tls if secure else None,
+            tls=_broker_tls(login, secure=secure),
             payload_bytes_max=source.payload_bytes_max,
         ),
         ledger,
@@ -270,18 +300,38 @@ def _tls(tls: Tls, name: str, *, server: bool) -> ssl.SSLContext:
     return context
 
 
-CODECS = (DsxCodec.name, GpuCodec.name)
-"""What every source's account has a line for from the start."""
+def _routers(settings: Settings, index: PointIndex) -> dict[str, CodecRouter]:
+    """By source name. Sources of one site and bus share the codecs of the two buses, so that what one learns the others
+    know; what is read by a source's own rules, or by what came on its connection, it reads alone."""
+    shared: dict[tuple[str, str, str, int], Codec] = {}
+    return {source.name: _router(source, index, shared) for source in settings.sources}
 
 
-def _routers(settings: Settings, index: PointIndex) -> dict[str, MixedCodec]:
-    """By source name; sources of one site and bus share their codecs, so that what one learns the others know."""
-    shared: dict[tuple[str, str], MixedCodec] = {}
-    for source in settings.sources:
-        place = (source.site, source.bus)
-        if place not in shared:
-            shared[place] = MixedCodec(index, site=source.site, bus=source.bus)
-    return {source.name: shared[source.site, source.bus] for source in settings.sources}
+def _router(source: Source, index: PointIndex, shared: dict[tuple[str, str, str, int], Codec]) -> CodecRouter:
+    site, bus = source.site, source.bus
+    bounds = Bounds(payload_bytes_max=source.payload_bytes_max)
+    claims: list[Claim] = []
+    dsx: Codec | None = None
+    for name in source.codecs:
+        place = (name, site, bus, source.payload_bytes_max)
+        match name:
+            case "dsx":
+                dsx = shared.setdefault(place, DsxCodec(index, site=site, bus=bus, bounds=bounds))
+            case "gpu":
+                claims.append(Claim(shared.setdefault(place, GpuCodec(index, site=site, bounds=bounds)), GPU_TOPICS))
+            case "sparkplug":
+                rules = source.sparkplug.rules()
+                nodes = SparkplugCodec(index, site=site, bus=bus, rules=rules, bounds=bounds)
+                claims.append(Claim(nodes, SPARKPLUG_TOPICS))
+            case "line" if source.line is not None:
+                lines = LineCodec(index, site=site, bus=bus, rules=source.line.rules(), bounds=bounds)
+                claims.append(Claim(lines, matcher(source.line.topics)))
+            case "mapped":
+                mappings = [mapping.mapping() for mapping in source.mapped]
+                mapped = MappedCodec(index, site=site, bus=bus, mappings=mappings, bounds=bounds)
+                claims.append(Claim(mapped, matcher([mapping.topic_filter for mapping in source.mapped])))
+    # What nobody claims is the BMS bus's where there is one: it says best what is wrong with a topic.
+    return CodecRouter(claims, dsx)
 
 
 def _owner(settings: Settings, key: str) -> tuple[str, str] | None:

@@ -48,15 +48,17 @@ class Service:
         context: Context,
         sources: Sequence[Source],
         intake: Intake,
+        errands: Sequence[Callable[[], Awaitable[None]]] = (),
         app: FastAPI,
         listening: socket.socket,
         closing: AsyncExitStack,
     ) -> None:
-        """listening: the bound socket of the API. closing: what is closed at the end."""
+        """errands: loops that run as long as the service does. listening: the bound socket of the API. closing: what is
+        closed at the end."""
         self.context = context
         self.intake = intake
         """The way in, for whoever has messages that no source brought."""
-        self._sources, self._closing = sources, closing
+        self._sources, self._errands, self._closing = sources, errands, closing
         self._listening = listening
         self._server = _Server(
             uvicorn.Config(
@@ -100,7 +102,7 @@ class Service:
                     group.create_task(watch.tick(), name="ticks"),
                     group.create_task(watch.tell(), name="stream"),
                     *(group.create_task(source.run(self.intake.deliver), name=source.name) for source in self._sources),
-                    *(group.create_task(_as_coroutine(work), name="beside") for work in beside),
+                    *(group.create_task(_as_coroutine(work), name="beside") for work in (*self._errands, *beside)),
                 ]
                 await self._stop.wait()
                 # Readers first: they end cleanly. Then the rest; what a source has not acknowledged stays its sender's.

@@ -11,13 +11,17 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from collectors.codecs.sparkplug import FILTERS
+from collectors.codecs.topics import overlap
+from dcim.app.codec_settings import CodecName, Line, MappedTopic, Sparkplug
 from dcim.core.errors import Permanent
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -43,6 +47,10 @@ class Tls(_Section):
         return self
 
 
+_OWN_TOPICS = {"dsx": "BMS/#", "gpu": "dcim/#", "sparkplug": "spBv1.0/#"}
+"""Topics that are a codec's whether or not it reads them."""
+
+
 class _Source(_Section):
     name: Name
     """Names the source in the ledger, in metrics and in logs."""
@@ -58,6 +66,43 @@ class _Source(_Section):
     password_file: Path | None = None
     """File whose first line is the password."""
     tls: Tls | None = None
+    codecs: tuple[CodecName, ...] = ("dsx", "gpu")
+    """How its messages are read; the topic tells which of them is for which."""
+    sparkplug: Sparkplug = Sparkplug()
+    line: Line | None = None
+    mapped: tuple[MappedTopic, ...] = ()
+
+    @property
+    def topics(self) -> tuple[tuple[str, str], ...]:
+        """(codec, filter) of what its codecs read."""
+        read: dict[str, tuple[str, ...]] = {
+            "dsx": ("BMS/v1/#",),
+            "gpu": ("dcim/v1/#",),
+            "sparkplug": FILTERS,
+            "line": self.line.topics if self.line else (),
+            "mapped": tuple(mapping.topic_filter for mapping in self.mapped),
+        }
+        return tuple((codec, topic_filter) for codec in self.codecs for topic_filter in read[codec])
+
+    @model_validator(mode="after")
+    def _codecs_have_what_they_need(self) -> _Source:
+        if not self.codecs or len(set(self.codecs)) < len(self.codecs):
+            raise ValueError('codecs names none, or one twice. Write codecs = ["dsx", "gpu"]')
+        for codec, told, todo in (
+            ("line", self.line is not None, "Add a [sources.line] table with topics"),
+            ("mapped", bool(self.mapped), "Add a [[sources.mapped]] table"),
+        ):
+            if codec in self.codecs and not told:
+                raise ValueError(f"codecs names {codec}, but nothing says how that is read. {todo}")
+        for codec in ("sparkplug", "line", "mapped"):
+            if codec in self.model_fields_set and codec not in self.codecs:
+                raise ValueError(f"has a table for {codec}, but codecs does not name it. Add it to codecs")
+        own = [(codec, _OWN_TOPICS.get(codec, topic_filter)) for codec, topic_filter in self.topics]
+        for (codec, one), (other_codec, other) in combinations(dict.fromkeys(own), 2):
+            if (codec != other_codec or codec == "mapped") and overlap(one, other):
+                both = codec if codec == other_codec else f"{codec} and {other_codec}"
+                raise ValueError(f"has topics that {both} would read twice: {one} and {other}. Narrow one of them")
+        return self
 
     @model_validator(mode="after")
     def _login(self) -> _Source:
@@ -72,8 +117,8 @@ class BrokerSource(_Source):
     kind: Literal["broker"]
     url: str
     """mqtt://host:port, or mqtts://host:port for TLS."""
-    filters: tuple[str, ...] = ("BMS/v1/#", "dcim/v1/#")
-    """Topic filters to subscribe to."""
+    filters: tuple[str, ...] | None = None
+    """Topic filters to subscribe to. What the codecs read, when left out."""
     qos: int = Field(default=1, ge=0, le=1)
     version: Literal["5", "3.1.1"] = "5"
     """MQTT version to speak. NATS gateways, as DSX Exchange uses, take 3.1.1 alone."""
@@ -91,10 +136,31 @@ class BrokerSource(_Source):
 
     @field_validator("filters")
     @classmethod
-    def _not_empty(cls, filters: tuple[str, ...]) -> tuple[str, ...]:
-        if not filters or not all(filters):
+    def _not_empty(cls, filters: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if filters is not None and not (filters and all(filters)):
             raise ValueError('is empty, but a source needs something to subscribe to. Write filters = ["BMS/v1/#"]')
         return filters
+
+    @property
+    def subscribed(self) -> tuple[str, ...]:
+        """The filters that are subscribed to."""
+        return self.filters or tuple(topic_filter for _, topic_filter in self.topics)
+
+    @model_validator(mode="after")
+    def _hears_what_it_reads(self) -> BrokerSource:
+        if "codecs" in self.model_fields_set and self.filters is not None:
+            for codec in self.codecs:
+                read = [topic_filter for named, topic_filter in self.topics if named == codec]
+                if not any(overlap(ours, theirs) for ours in self.filters for theirs in read):
+                    raise ValueError(
+                        f"codecs names {codec}, but filters brings none of its topics. Add {read[0]} to filters"
+                    )
+        if self.share and "sparkplug" in self.codecs:
+            raise ValueError(
+                "shares its subscription, but Sparkplug can be read by one alone who gets every message of a node. "
+                "Take share out"
+            )
+        return self
 
 
 class ListenerSource(_Source):
@@ -104,6 +170,12 @@ class ListenerSource(_Source):
     bind: str = "127.0.0.1:1884"
     """Address and port. Beyond the loopback only with user and password_file, or with tls.ca_file."""
     connections_max: int = Field(default=1_000, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _cannot_ask(self) -> ListenerSource:
+        if self.sparkplug.rebirth:
+            raise ValueError("cannot ask for births, for whoever connects to it hears nothing. Take rebirth out")
+        return self
 
     @model_validator(mode="after")
     def _closed_door(self) -> ListenerSource:
@@ -225,7 +297,20 @@ class Settings(BaseSettings):
         binds = [source.bind for source in self.sources if isinstance(source, ListenerSource)]
         if len(set(binds)) < len(binds):
             raise ValueError("two listeners share one bind. Give each its own port")
+        for one, other in combinations(self.sources, 2):
+            if (one.site, one.bus) == (other.site, other.bus):
+                for codec in ("sparkplug", "line", "mapped"):
+                    if {codec} <= set(one.codecs) & set(other.codecs) and _meant(one, codec) != _meant(other, codec):
+                        raise ValueError(
+                            f"sources {one.name} and {other.name} share site and bus, and so their points, but read "
+                            f"{codec} in different ways. Make the two alike, or give one of them another bus"
+                        )
         return self
+
+
+def _meant(source: _Source, codec: str) -> object:
+    """What the settings make of a codec's messages."""
+    return source.sparkplug.model_copy(update={"rebirth": False}) if codec == "sparkplug" else getattr(source, codec)
 
 
 def load(file: Path | None) -> Settings:
@@ -270,18 +355,26 @@ def _explain(error: ValidationError) -> Iterator[str]:
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
     """Where in the file, as a person writes it, and the section that it lies in."""
     path, model = "", cast("type[BaseModel] | None", Settings)
-    sections: dict[str, type[BaseModel]] = {
-        "store": Store, "retention": StoreRetention, "alarms": Alarms, "http": Http, "tls": Tls, "assets": PlacedAsset,
-        "broker": BrokerSource, "listener": ListenerSource,
-    }  # fmt: skip
+    sources: dict[str, type[BaseModel]] = {"broker": BrokerSource, "listener": ListenerSource}
     for step in loc:
         if isinstance(step, int):
             path += f"[{step}]"
             continue
-        model = sections.get(step, model)
-        if step not in {"broker", "listener"}:
-            path += f".{step}" if path else step
+        if step in sources:
+            model = sources[step]
+            continue
+        field = model.model_fields.get(step) if model else None
+        model = next(_sections(field.annotation), model) if field else model
+        path += f".{step}" if path else step
     return path, model
+
+
+def _sections(annotation: object) -> Iterator[type[BaseModel]]:
+    """The sections that a setting may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
 
 
 def parse_bind(bind: str) -> tuple[str, int]:

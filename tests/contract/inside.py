@@ -14,12 +14,13 @@ import httpx
 from dcim.app.build import build
 from dcim.app.clock import Clock
 from dcim.app.service import Service
-from dcim.app.settings import Alarms, Http, ListenerSource, PlacedAsset, Settings, Store
+from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Settings, Store
 from dcim.core.ports import Batch, Message
 from dcim.core.times import now, to_us
 
 SITE = "titan"
 MEMORY = Store(kind="memory")
+EAR = ListenerSource(kind="listener", name="ear", site=SITE, bind="127.0.0.1:0")
 
 
 @dataclass
@@ -59,10 +60,11 @@ def inside(
     tick_s: float = 0.2,
     store: Store = MEMORY,
     clock: Clock | None = None,
+    sources: tuple[BrokerSource | ListenerSource, ...] = (EAR,),
 ) -> None:
     """Runs a scenario against a service that lives as long as it."""
     settings = Settings(
-        sources=(ListenerSource(kind="listener", name="ear", site=SITE, bind="127.0.0.1:0"),),
+        sources=sources,
         store=store,
         alarms=Alarms(journal=journal, tick_s=tick_s),
         http=Http(bind="127.0.0.1:0"),
@@ -73,7 +75,9 @@ def inside(
         service = await build(settings, clock)
 
         async def alongside() -> None:
-            await service.address_of("ear")
+            for source in sources:
+                if isinstance(source, ListenerSource):
+                    await service.address_of(source.name)
             async with httpx.AsyncClient(base_url=service.url, timeout=10) as client:
                 try:
                     await scenario(Inside(service, client))

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
+from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, StoreRetention, Tls
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
@@ -39,6 +40,15 @@ def test_defaults_are_the_ones_in_the_docs() -> None:
                 assert f"| `{key}` | `{field.default}` |" in text
     for key, field in StoreRetention.model_fields.items():
         assert f"| `retention.{key}` | `{field.default}` |" in text
+
+
+def test_every_setting_of_a_codec_has_its_line() -> None:
+    said = rows("settings.md")
+    for table, section in (("sparkplug", Sparkplug), ("line", Line)):
+        assert {f"{table}.{key}" for key in section.model_fields} <= said
+    for part in (Named, SparkplugAsset, LineMeasurement, MappedTopic, MappedField):
+        text = (DOCS / "settings.md").read_text()
+        assert {key for key in part.model_fields if f"`{key}`" not in text} == set()
 
 
 @pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault, DeadLetter])
