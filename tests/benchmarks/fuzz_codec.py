@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 import time
@@ -18,16 +19,27 @@ from typing import Any
 import numpy as np
 
 from collectors.codecs.bounds import Bounds
-from collectors.codecs.mixed import MixedCodec
+from collectors.codecs.dsx import DsxCodec
+from collectors.codecs.gpu import GpuCodec
+from collectors.codecs.line import LineCodec
+from collectors.codecs.mapped import MappedCodec
+from collectors.codecs.mixed import GPU_TOPICS
+from collectors.codecs.router import Claim, CodecRouter
+from collectors.codecs.sparkplug import SPARKPLUG_TOPICS, SparkplugCodec
+from collectors.codecs.topics import matcher
+from dcim.app.codec_settings import Line, MappedTopic
 from dcim.core.ledger import SAMPLE_BYTES, Kind
 from dcim.core.points import PointIndex
 from dcim.core.ports import Decoded, Message
 from dcim.core.readings import Quality
+from tests import forms
 
 NOW_MS = 1_743_620_423_000
 BOUNDS = Bounds(payload_bytes_max=60_000, metadata_bytes_max=20_000, states_max=20, serves_max=20)
 POINTS_MAX = 3_000
-NEAR = "BMS/v1/PUB/Value/Rack/RackPower/the/neighbour"
+NEAR = "BMS/v1/PUB/Value/Rack/RackPower/the-neighbour"
+SEVERAL_ITEMS = (GPU_TOPICS, SPARKPLUG_TOPICS, b"telegraf", b"plant/")
+"""How topics begin whose messages may be several items."""
 STATES = [{"value": 0, "text": "NoLeak"}, {"value": 1, "text": "Leak"}]
 HOSTILE: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**30, 10**400, 0.5, -0.0, 1e308, 1e-320),
@@ -50,10 +62,128 @@ LITERALS = [
 ]
 
 
+def everything(index: PointIndex) -> CodecRouter:
+    """A source with every codec there is."""
+    line = Line(topics=("telegraf/#",))
+    mapped = MappedTopic.model_validate(
+        {
+            "topic": "plant/{rack}/{what}",
+            "asset": "{rack}",
+            "kind": "Rack",
+            "time": "ts",
+            "fields": [
+                {"path": "v", "quantity": "{what}", "unit_path": "u", "unit": "kW"},
+                {"path": "deep.0.x", "quantity": "RackLiquidFlow"},
+                {"path": "leak", "quantity": "RackLeakDetect"},
+            ],
+        }
+    )
+    return CodecRouter(
+        [
+            Claim(GpuCodec(index, site="s", bounds=BOUNDS), GPU_TOPICS),
+            Claim(SparkplugCodec(index, site="s", bus="b", bounds=BOUNDS), SPARKPLUG_TOPICS),
+            Claim(LineCodec(index, site="s", bus="b", rules=line.rules(), bounds=BOUNDS), matcher(line.topics)),
+            Claim(
+                MappedCodec(index, site="s", bus="b", mappings=[mapped.mapping()], bounds=BOUNDS),
+                matcher([mapped.topic_filter]),
+            ),
+        ],
+        DsxCodec(index, site="s", bus="b", bounds=BOUNDS),
+    )
+
+
 def good(rng: random.Random) -> Message:
     """A message that a well-behaved sender could send."""
+    draw = rng.choice(
+        [good_dsx, good_dsx, good_gpu, good_packed, good_sparkplug, good_sparkplug, good_line, good_mapped]
+    )
+    return draw(rng)
+
+
+def good_packed(rng: random.Random) -> Message:
+    """GPUs in MessagePack."""
+    n, instants = rng.randrange(12), rng.randrange(1, 4)
+    seats = [{"index": i, "uuid": f"GPU-{i + rng.randrange(2)}-{i}"} for i in range(rng.randrange(1, 4))]
+    cells = [rng.random() * 90 for _ in range(len(seats) * instants)]
+    told: dict[str, Any] = {"rack": f"R{n % 3}", "gpus": seats, "fields": {}}
+    for _ in range(3):
+        told["fields"][rng.choice(["155", "150", "112", "156", "1004", "7"])] = {rng.choice(["f4", "f8", "f8"]): cells}
+    told |= {"time": NOW_MS - n} if instants == 1 else {"times": {"i8": [NOW_MS - n - i for i in range(instants)]}}
+    if rng.random() < 0.4:
+        holder, key = rng.choice(list(walk(told)))
+        holder[key] = rng.choice([None, -1, 2**63 - 1, "x", [], {}, {"f4": []}, {"f4": [float("inf")]}, b"\xff", 0.5])
+    try:
+        payload = forms.packed(told)
+    except (TypeError, ValueError, OverflowError):  # numpy does not take everything for a column
+        payload = b"\xc1"
+    return Message(f"dcim/v1/s/gpu/h{n}/msgpack".encode(), payload)
+
+
+def good_sparkplug(rng: random.Random) -> Message:
+    """The life of a few nodes, in which messages are missing, doubled, and not what they were said to be."""
+    verb = rng.choice(["NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDATA", "DDATA", "NDEATH", "DDEATH", "NCMD"])
+    birth = verb.endswith("BIRTH")
+    metrics: list[dict[str, Any]] = []
+    if verb in {"NBIRTH", "NDEATH"}:
+        metrics.append({"name": "bdSeq", "datatype": 8, "long_value": rng.randrange(2)})
+    for alias in range(rng.randrange(5)) if verb != "NDEATH" else ():
+        metric: dict[str, Any] = {"timestamp": rng.choice([*range(NOW_MS - 20, NOW_MS), 0, 2**64 - 1])}
+        name = rng.choice(
+            [f"Supply/liquid_temperature_c{alias}", "active_power_kw", "foo", "a/b/LiquidFlow", "bdSeq", ""]
+        )
+        metric |= {"name": name} if birth or rng.random() < 0.3 else {}
+        metric |= {"alias": alias + 10 * rng.randrange(2)} if rng.random() < 0.9 else {}
+        metric |= {"datatype": rng.choice([*range(15), 9, 9, 9, 9, 9, 9, 9, 9])} if birth else {}
+        metric |= {"is_historical": rng.random() < 0.2, "is_null": rng.random() < 0.1}
+        metric |= {"properties": {"engUnit": rng.choice(["degF", "W", "buckets"])}} if rng.random() < 0.2 else {}
+        metric |= rng.choice(
+            [
+                {"int_value": rng.choice([0, 1, 300, 2**32 - 1])},
+                {"long_value": rng.choice([0, 2**63, 2**64 - 1])},
+                *[{"float_value": rng.choice([1.5, math.nan, math.inf])}] * 6,
+                {"double_value": rng.choice([1.5, 1e308, -math.inf])},
+                {"boolean_value": True},
+                {"string_value": "x"},
+                {},
+            ]
+        )
+        metrics.append(metric)
+    told: dict[str, Any] = {"timestamp": NOW_MS - rng.randrange(9), "metrics": metrics}
+    if rng.random() < 0.9:
+        told["seq"] = rng.randrange(4)
+    device = f"/d{rng.randrange(3)}" if verb.startswith("D") else ""
+    return Message(f"spBv1.0/G/{verb}/N{rng.randrange(3)}{device}".encode(), forms.sparkplug(told))
+
+
+def good_line(rng: random.Random) -> Message:
+    """Lines, some of which are none."""
+    made = []
+    for _ in range(rng.randrange(1, 5)):
+        head = rng.choice(
+            ["rack,asset=E04", "cdu,loop=primary,asset=C1", "gpu,gpu=0,asset=G", "cpu,host=h,asset=a\\ b"]
+        )
+        fields = ",".join(
+            rng.choice(
+                ["power_kw=1.5", "foo=2i", "leak_detect=t", 'text="a, b=\\" c"', "bar=nan", "baz", 'n="\n"', "q=1u"]
+            )
+            for _ in range(rng.randrange(1, 4))
+        )
+        made.append(f"{head} {fields}" + rng.choice(["", f" {NOW_MS - rng.randrange(9)}000000", " x"]))
+    return Message(b"telegraf/h", "\n".join(made).encode())
+
+
+def good_mapped(rng: random.Random) -> Message:
+    """Plain JSON."""
+    told = {"ts": NOW_MS - rng.randrange(9), "v": rng.random(), "u": rng.choice(["W", "buckets"]), "leak": True}
+    told |= {"deep": [{"x": rng.choice([1, None, "x"])}]}
+    what = rng.choice(["RackPower", "power_w", "foo", "LeakDetect"])
+    return Message(f"plant/R{rng.randrange(3)}/{what}".encode(), dump(told))
+
+
+def good_dsx(rng: random.Random) -> Message:
+    """The BMS event bus."""
     n = rng.randrange(12)
-    kind = rng.randrange(5)
+    kind = rng.randrange(4)
     if kind == 0:
         told = {
             "value": rng.choice([None, 1, rng.random() * 100]),
@@ -71,11 +201,15 @@ def good(rng: random.Random) -> Message:
         told |= {"engUnit": rng.choice(["LPM", "GPM", "buckets"]), "servesId": [f"cdu-{rng.randrange(12)}"]}
         told |= {"processArea": rng.choice([["Primary", "Inlet"], ["Seccondary"], []]), "isSetpoint": n == 3}
         return Message(f"BMS/v1/PUB/Metadata/CDU/LiquidFlow/a/{n}".encode(), dump(told))
-    if kind == 3:
-        point_type = rng.choice(["RackLeakDetectTray", "RackLeakDetect", "RackPower", "GenericPoint"])
-        told = {"objectType": "Rack", "pointType": point_type, "rackLocationId": f"R{n}", "integration": "NICO"}
-        told |= rng.choice([{"stateText": STATES}, {"engUnit": "kW"}, {"phase": "2"}])
-        return Message(f"BMS/v1/PUB/Metadata/Rack/{point_type}/{n}".encode(), dump(told))
+    point_type = rng.choice(["RackLeakDetectTray", "RackLeakDetect", "RackPower", "GenericPoint"])
+    told = {"objectType": "Rack", "pointType": point_type, "rackLocationId": f"R{n}", "integration": "NICO"}
+    told |= rng.choice([{"stateText": STATES}, {"engUnit": "kW"}, {"phase": "2"}])
+    return Message(f"BMS/v1/PUB/Metadata/Rack/{point_type}/{n}".encode(), dump(told))
+
+
+def good_gpu(rng: random.Random) -> Message:
+    """GPUs in JSON."""
+    n = rng.randrange(12)
     seats = [{"index": i, "uuid": f"GPU-{i + rng.randrange(2)}-{i}"} for i in range(rng.randrange(1, 4))]
     fields = {rng.choice(["155", "150", "112", "156", "1004", "7"]): [rng.random() for _ in seats] for _ in range(3)}
     told = {"time": NOW_MS - n, "rack": f"R{n % 3}", "gpus": seats, "fields": fields}
@@ -107,15 +241,21 @@ def break_bytes(rng: random.Random, data: bytes) -> bytes:
 
 
 def break_structure(rng: random.Random, payload: bytes) -> bytes:
-    """One place of the document is another thing, missing, renamed, or very deep."""
-    told = json.loads(payload)
+    """One place of the document is another thing, missing, renamed, or very deep; what is no document is broken in
+    its bytes."""
+    try:
+        told = json.loads(payload)
+    except ValueError:
+        return break_bytes(rng, payload)
     places = list(walk(told))
     holder, key = rng.choice(places)
     match rng.randrange(5):
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
-            holder[rng.choice(["value", "engUnit", "stateText", "associateId", "objectId", "gpus"])] = holder.pop(key)
+            holder[rng.choice(["value", "engUnit", "stateText", "associateId", "objectId", "gpus", "v", "ts"])] = (
+                holder.pop(key)
+            )
         case 2:
             deep: Any = holder[key]
             for _ in range(rng.choice([2, 40, 300])):
@@ -139,7 +279,7 @@ def hostile(rng: random.Random) -> Message:
     message = good(rng)
     topic, payload = message.topic, message.payload
     chance = rng.random()
-    if chance < 0.1:
+    if chance < 0.1 or (not payload.startswith(b"{") and rng.random() < 0.5):  # some are drawn strange enough
         return message
     if chance < 0.2:
         topic = break_bytes(rng, topic)
@@ -156,23 +296,26 @@ def hostile(rng: random.Random) -> Message:
 
 def broken_promise(got: Decoded, sent: list[Message], index: PointIndex, neighbours: int) -> str:
     """What does not hold, or ""."""
-    gpus = sum(message.topic.startswith(b"dcim/") for message in sent)
+    many = sum(message.topic.startswith(SEVERAL_ITEMS) for message in sent)
+    gpus = sum(message.topic.startswith(GPU_TOPICS) for message in sent)
     items = sum(got.items.values())
-    if items < len(sent) - gpus or (gpus == 0 and items != len(sent)):
-        return f"{len(sent)} messages, {gpus} of them of GPUs, came to {items} items"
-    for readings in (got.readings, got.held):
+    if items < len(sent) - gpus or (many == 0 and items != len(sent)):
+        return f"{len(sent)} messages, {many} of them of several items, came to {items} items"
+    for readings in (got.readings, got.held, got.past):
         if np.isinf(readings.value).any():
             return "an infinite value was taken"
         if (np.isnan(readings.value) & (readings.quality != Quality.BAD)).any():
             return "a missing value was not bad"
         ahead = readings.time - NOW_MS * 1000
-        if ((ahead > BOUNDS.ahead_max_s * 1_000_000) | (-ahead > BOUNDS.age_max_s * 1_000_000)).any():
+        # A microsecond at a time is added to what has no time of its own, and to a death after the last value.
+        if ((ahead > BOUNDS.ahead_max_s * 1_000_000 + 1_000) | (-ahead > BOUNDS.age_max_s * 1_000_000)).any():
             return "a time out of bounds was taken"
-    if any(index[number] is None for number in got.readings.point.tolist()):
+    described = [*got.readings.point.tolist(), *got.past.point.tolist(), *got.alive.tolist()]
+    if any(index[number] is None for number in described):
         return "a reading of a point without description was not held"
     if any(index[number] is not None for number in got.held.point.tolist()):
         return "a reading of a described point was held"
-    near = index.locate("s|b|Rack/RackPower/the/neighbour")
+    near = index.locate("s|b|Rack/RackPower/the-neighbour")
     mine = got.readings.value[got.readings.point == near]
     if mine.tolist() != list(range(neighbours)):
         return f"of {neighbours} good neighbours {len(mine)} came through"
@@ -199,7 +342,7 @@ def fuzz(inputs: int, seed: int, say: Callable[[str], None]) -> tuple[str, list[
     """Sends so many messages in batches of 1 to 60. Answers what did not hold, with the batch, or ("", [])."""
     rng = random.Random(seed)
     index = PointIndex(POINTS_MAX)
-    codec = MixedCodec(index, site="s", bus="b", bounds=BOUNDS)
+    codec = everything(index)
     told = {"objectType": "Rack", "pointType": "RackPower", "engUnit": "kW", "rackLocationId": "N"}
     codec.decode([Message(NEAR.replace("Value", "Metadata").encode(), dump(told))], NOW_MS * 1000)
     reasons: Counter[str] = Counter()
@@ -221,6 +364,9 @@ def fuzz(inputs: int, seed: int, say: Callable[[str], None]) -> tuple[str, list[
         reasons.update(str(reject.reason) for reject in got.rejects)
         reasons["stored"] += got.items[Kind.VALUE] and len(got.readings)
         reasons["held"] += len(got.held)
+        reasons["past"] += len(got.past)
+        reasons["alive"] += len(got.alive)
+        reasons["wishes"] += len(got.wishes)
         reasons["described"] += got.described
         if sent - shown >= max(1, inputs // 10):
             shown = sent

@@ -1,9 +1,13 @@
-"""Every folder under tests/cases/{dsx,gpu} is a case; its name is the symptom.
+"""Every folder under tests/cases/{dsx,gpu,sparkplug,line,mapped} is a case; its name is the symptom.
 
 What is fed, in order: `topic.txt` and `payload.json`, or `01_topic.txt`, `01_payload.json`, `02_…` (`.bin` holds bytes
-as they are). `settings.json` may override bounds and `points_max`. What must come of it: `readings.csv` (what is stored
-or held at the end), `rejects.csv`, `points.csv` (all described points, any fields of a Point) and `remarks.csv`. A file
-that is not there says "none", except points.csv, which says nothing. Messages are received at 2025-04-02T19:00:23Z.
+as they are; `.packed` is MessagePack and `.sparkplug` protobuf, both written down as JSON: tests/forms.py).
+`settings.json` may override bounds and `points_max`, and say that messages are `retained`. `rules.toml` is the table of
+the codec in the settings of a source; RULES where it is not there.
+
+What must come of it: `readings.csv` (what is stored, past or held at the end), `rejects.csv`, `points.csv` (described
+points, any fields of a Point), `remarks.csv` and `wishes.csv`. A file that is not there says "none", except points.csv,
+which says nothing. Messages are received at 2025-04-02T19:00:23Z.
 
 Each case is fed message by message, as one batch, and with good neighbours around every message."""
 
@@ -12,9 +16,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import tomllib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,38 +29,160 @@ import pytest
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DsxCodec
 from collectors.codecs.gpu import GpuCodec
+from collectors.codecs.line import LineCodec
+from collectors.codecs.mapped import MappedCodec
+from collectors.codecs.sparkplug import SparkplugCodec
+from dcim.app.codec_settings import Line, MappedTopic, Sparkplug
 from dcim.core.ledger import SAMPLE_BYTES, RejectReason, Remark
 from dcim.core.points import PointIndex
 from dcim.core.ports import Codec, Decoded, Message
 from dcim.core.readings import Quality, Readings
+from tests import forms
 
 CASES = Path(__file__).parent.parent / "cases"
 RECEIVED_MS = 1_743_620_423_000
-NOT_OF_A_CODEC = {RejectReason.TOO_MANY_HELD, RejectReason.STORE_REFUSED, RejectReason.OVERFLOW}
-NOT_OF_GPU = {RejectReason.OBJECT_TYPE_UNKNOWN}
-GPU_REMARKS = {Remark.VALUE_IMPLAUSIBLE, Remark.DESCRIPTION_CHANGED}
 
-NEIGHBOURS = {
-    "dsx": (
-        Message(
-            b"BMS/v1/PUB/Metadata/Rack/RackPower/the/neighbour",
-            b'{"objectType":"Rack","pointType":"RackPower","engUnit":"kW","rackLocationId":"N"}',
+Reasons, Remarks = set[RejectReason], set[Remark]
+NOT_OF_A_CODEC = {RejectReason.TOO_MANY_HELD, RejectReason.STORE_REFUSED, RejectReason.OVERFLOW}
+OF_SPARKPLUG_ALONE = {RejectReason.BIRTH_MISSING, RejectReason.NOT_TELEMETRY}
+OF_DSX_ALONE = {RejectReason.OBJECT_TYPE_UNKNOWN}
+CHANGES = {Remark.DESCRIPTION_CHANGED, Remark.UNIT_CHANGED, Remark.UNIT_UNKNOWN, Remark.VALUE_IMPLAUSIBLE}
+
+RULES: dict[str, dict[str, Any]] = {
+    "sparkplug": {},
+    "line": {"topics": ["telegraf/#"]},
+    "mapped": {
+        "topic": "plant/{hall}/{rack}",
+        "asset": "{rack}",
+        "kind": "Rack",
+        "time": "ts",
+        "fields": [
+            {"path": "power", "quantity": "RackPower", "unit": "W"},
+            {"path": "liquid.supply_f", "quantity": "RackLiquidSupplyTemperature", "unit": "degF"},
+            {"path": "leak", "quantity": "RackLeakDetect"},
+        ],
+    },
+}
+
+
+class KindOf(NamedTuple):
+    """What is to be known of a codec in order to feed it."""
+
+    make: Callable[[PointIndex, Bounds, dict[str, Any]], Codec]
+    """Index, bounds, and the codec's table."""
+    neighbours: tuple[Message, Callable[[int], Message]]
+    """A message that makes one point, and the n-th that gives it the value n."""
+    first_gives: int
+    """Values that the first of them gives."""
+    without: Reasons
+    """Reasons that it never has."""
+    remarks: Remarks
+    """All that it has."""
+
+
+def _first_and_others(first: Message, other: Callable[[int], tuple[bytes, bytes]]) -> tuple[Message, Any]:
+    return first, lambda n: Message(*other(n))
+
+
+KINDS = {
+    "dsx": KindOf(
+        lambda index, bounds, _: DsxCodec(index, site="hall", bus="b", bounds=bounds),
+        _first_and_others(
+            Message(
+                b"BMS/v1/PUB/Metadata/Rack/RackPower/the-neighbour",
+                b'{"objectType":"Rack","pointType":"RackPower","engUnit":"kW","rackLocationId":"N"}',
+            ),
+            lambda n: (
+                b"BMS/v1/PUB/Value/Rack/RackPower/the-neighbour",
+                b'{"value":%d,"timestamp":%d,"quality":1}' % (n, RECEIVED_MS - n),
+            ),
         ),
-        lambda n: Message(
-            b"BMS/v1/PUB/Value/Rack/RackPower/the/neighbour",
-            b'{"value":%d,"timestamp":%d,"quality":1}' % (n, RECEIVED_MS - n),
-        ),
+        0,
+        OF_SPARKPLUG_ALONE | {RejectReason.NOT_NUMERIC},
+        CHANGES | {Remark.SERVES_CYCLE},
     ),
-    "gpu": (
-        Message(
-            b"dcim/v1/hall/gpu/the-neighbour",
-            b'{"time":%d,"gpus":[{"index":0}],"fields":{"155":[0]}}' % RECEIVED_MS,
+    "gpu": KindOf(
+        lambda index, bounds, _: GpuCodec(index, site="hall", bounds=bounds),
+        _first_and_others(
+            Message(
+                b"dcim/v1/hall/gpu/the-neighbour",
+                b'{"time":%d,"gpus":[{"index":0}],"fields":{"155":[0]}}' % RECEIVED_MS,
+            ),
+            lambda n: (
+                (
+                    b"dcim/v1/hall/gpu/the-neighbour",
+                    b'{"time":%d,"gpus":[{"index":0}],"fields":{"155":[%d]}}' % (RECEIVED_MS - n, n),
+                )
+                if n % 2
+                else (
+                    b"dcim/v1/hall/gpu/the-neighbour/msgpack",
+                    forms.packed({"time": RECEIVED_MS - n, "gpus": [{"index": 0}], "fields": {"155": {"f4": [n]}}}),
+                )
+            ),
         ),
-        lambda n: Message(
-            b"dcim/v1/hall/gpu/the-neighbour",
-            b'{"time":%d,"gpus":[{"index":0}],"fields":{"155":[%d]}}' % (RECEIVED_MS - n, n),
-        ),
+        1,
+        OF_SPARKPLUG_ALONE | OF_DSX_ALONE | {RejectReason.NOT_NUMERIC},
+        {Remark.VALUE_IMPLAUSIBLE, Remark.DESCRIPTION_CHANGED},
     ),
+    "sparkplug": KindOf(
+        lambda index, bounds, rules: SparkplugCodec(
+            index, site="hall", bus="b", rules=Sparkplug(**rules).rules(), bounds=bounds
+        ),
+        _first_and_others(
+            Message(
+                b"spBv1.0/G/NBIRTH/the-neighbour",
+                forms.sparkplug(
+                    {
+                        "timestamp": RECEIVED_MS,
+                        "seq": 0,
+                        "metrics": [{"name": "active_power_kw", "alias": 1, "datatype": 9, "float_value": 0}],
+                    }
+                ),
+            ),
+            lambda n: (
+                b"spBv1.0/G/NDATA/the-neighbour",
+                forms.sparkplug({"timestamp": RECEIVED_MS - n, "seq": n, "metrics": [{"alias": 1, "float_value": n}]}),
+            ),
+        ),
+        1,
+        OF_DSX_ALONE | {RejectReason.NESTED_TOO_DEEPLY, RejectReason.TIME_NEGATIVE},
+        CHANGES | {Remark.SEQUENCE_GAP},
+    ),
+    "line": KindOf(
+        lambda index, bounds, rules: LineCodec(index, site="hall", bus="b", rules=Line(**rules).rules(), bounds=bounds),
+        _first_and_others(
+            Message(b"telegraf/h", b"rack,asset=the-neighbour power_kw=0"),
+            lambda n: (b"telegraf/h", b"rack,asset=the-neighbour power_kw=%d" % n),
+        ),
+        1,
+        OF_SPARKPLUG_ALONE
+        | OF_DSX_ALONE
+        | {RejectReason.NESTED_TOO_DEEPLY, RejectReason.TOPIC_NOT_UTF8, RejectReason.TOPIC_UNKNOWN},
+        {Remark.UNIT_UNKNOWN, Remark.VALUE_IMPLAUSIBLE},
+    ),
+    "mapped": KindOf(
+        lambda index, bounds, rules: MappedCodec(
+            index,
+            site="hall",
+            bus="b",
+            mappings=[MappedTopic(**told).mapping() for told in (rules, NEIGHBOUR_MAPPING)],
+            bounds=bounds,
+        ),
+        _first_and_others(
+            Message(b"the-neighbour", b'{"value":0,"at":%d}' % RECEIVED_MS),
+            lambda n: (b"the-neighbour", b'{"value":%d,"at":%d}' % (n, RECEIVED_MS - n)),
+        ),
+        1,
+        OF_SPARKPLUG_ALONE | OF_DSX_ALONE | {RejectReason.NOT_NUMERIC, RejectReason.METADATA_CONTRADICTS},
+        CHANGES,
+    ),
+}
+NEIGHBOUR_MAPPING: dict[str, Any] = {
+    "topic": "the-neighbour",
+    "asset": "N",
+    "kind": "Rack",
+    "time": "at",
+    "fields": [{"path": "value", "quantity": "RackPower"}],
 }
 
 
@@ -63,11 +192,13 @@ class Case:
 
     folder: Path
     messages: list[Message] = field(default_factory=list)
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] | None = None
     readings: list[dict[str, str]] = field(default_factory=list)
     rejects: list[dict[str, str]] = field(default_factory=list)
     points: list[dict[str, str]] | None = None
     remarks: list[dict[str, str]] = field(default_factory=list)
+    wishes: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: Path) -> Case:
@@ -76,7 +207,11 @@ class Case:
             case.messages.append(Message(_take(left, f"{prefix}topic"), _take(left, f"{prefix}payload")))
         if "settings.json" in left:
             case.settings = json.loads(left.pop("settings.json").read_text())
-        expected = [name for name in ("readings", "rejects", "points", "remarks") if f"{name}.csv" in left]
+        if case.settings.pop("retained", False):
+            case.messages = [message._replace(retain=True) for message in case.messages]
+        if "rules.toml" in left:
+            case.rules = tomllib.loads(left.pop("rules.toml").read_text())
+        expected = [name for name in ("readings", "rejects", "points", "remarks", "wishes") if f"{name}.csv" in left]
         for name in expected:
             with left.pop(f"{name}.csv").open(newline="") as file:
                 setattr(case, name, list(csv.DictReader(file)))
@@ -92,6 +227,9 @@ def _take(left: dict[str, Path], name: str) -> bytes:
     for suffix in (".txt", ".json"):
         if name + suffix in left:
             return left.pop(name + suffix).read_bytes().removesuffix(b"\n")
+    for suffix, form in ((".packed", forms.packed), (".sparkplug", forms.sparkplug)):
+        if name + suffix in left:
+            return form(json.loads(left.pop(name + suffix).read_text()))
     return left.pop(f"{name}.bin").read_bytes()
 
 
@@ -101,6 +239,8 @@ class Outcome:
 
     stored: list[Readings] = field(default_factory=list)
     held: list[Readings] = field(default_factory=list)
+    past: list[Readings] = field(default_factory=list)
+    wishes: set[str] = field(default_factory=set)
     rejects: list[tuple[str, str, str]] = field(default_factory=list)
     remarks: Counter[Remark] = field(default_factory=Counter)
     items: int = 0
@@ -108,6 +248,8 @@ class Outcome:
     def take(self, decoded: Decoded, index: PointIndex) -> None:
         self.items += sum(decoded.items.values())
         self.stored.append(decoded.readings)
+        self.past.append(decoded.past)
+        self.wishes.update(wish.topic for wish in decoded.wishes)
         waiting = Readings.concat([*self.held, decoded.held])
         bound = [number in decoded.bound for number in waiting.point.tolist()]
         rows = [row for row, free in enumerate(bound) if free]
@@ -129,12 +271,11 @@ def _rows(readings: Readings, rows: list[int]) -> Readings:
 def feed(case: Case, kind: str, *, whole: bool, neighbours: bool) -> tuple[Outcome, PointIndex]:
     bounds = {name: value for name, value in case.settings.items() if name != "points_max"}
     index = PointIndex(case.settings.get("points_max", 1_000) + (1 if neighbours else 0))
-    codec: Codec = {"dsx": DsxCodec, "gpu": GpuCodec}[kind](
-        index, site="hall", bus="b" if kind == "dsx" else "gpu", bounds=Bounds(**bounds)
-    )
+    rules = RULES.get(kind, {}) if case.rules is None else case.rules
+    codec = KINDS[kind].make(index, Bounds(**bounds), rules)
     messages = list(case.messages)
     if neighbours:
-        first, another = NEIGHBOURS[kind]
+        first, another = KINDS[kind].neighbours
         messages = [first, another(1)]
         for n, message in enumerate(case.messages):
             messages += [message, another(n + 2)]
@@ -146,7 +287,7 @@ def feed(case: Case, kind: str, *, whole: bool, neighbours: bool) -> tuple[Outco
 
 def rows_of(readings: list[Readings], where: str, index: PointIndex) -> list[tuple[str, str, str, str, str]]:
     return sorted(
-        (index.key(point).split("|", 2)[2], str(time // 1000), _figure(value), Quality(quality).name.lower(), where)
+        (index.key(point).split("|", 2)[2], f"{time / 1000:.16g}", _figure(value), Quality(quality).name.lower(), where)
         for part in readings
         for point, time, value, quality in zip(
             part.point.tolist(), part.time.tolist(), part.value.tolist(), part.quality.tolist(), strict=True
@@ -164,7 +305,7 @@ def _said(value: object) -> str:
     return "" if value is None else str(value)
 
 
-FOLDERS = [path for kind in ("dsx", "gpu") for path in sorted((CASES / kind).iterdir())]
+FOLDERS = [path for kind in KINDS for path in sorted((CASES / kind).iterdir())]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -178,9 +319,10 @@ def test_case(folder):
 def check(case: Case, kind: str, *, whole: bool, neighbours: bool) -> None:
     outcome, index = feed(case, kind, whole=whole, neighbours=neighbours)
 
-    rows = rows_of(outcome.stored, "stored", index) + rows_of(outcome.held, "held", index)
-    ours = [row for row in rows if "the/neighbour" not in row[0] and "the-neighbour" not in row[0]]
-    assert len(rows) - len(ours) == (0 if not neighbours else len(case.messages) + (1 if kind == "dsx" else 2))
+    found = {"stored": outcome.stored, "past": outcome.past, "held": outcome.held}
+    rows = [row for where, readings in found.items() for row in rows_of(readings, where, index)]
+    ours = [row for row in rows if "the-neighbour" not in row[0]]
+    assert len(rows) - len(ours) == (len(case.messages) + 1 + KINDS[kind].first_gives if neighbours else 0)
     wanted = [tuple(row[name] for name in ("point", "time_ms", "value", "quality", "where")) for row in case.readings]
     assert sorted(ours) == sorted(wanted)
 
@@ -194,6 +336,7 @@ def check(case: Case, kind: str, *, whole: bool, neighbours: bool) -> None:
     assert {str(remark): count for remark, count in outcome.remarks.items()} == {
         row["remark"]: int(row["count"]) for row in case.remarks
     }
+    assert outcome.wishes == {row["topic"] for row in case.wishes}
     if kind == "dsx":
         assert outcome.items == len(case.messages) + (0 if not neighbours else len(case.messages) + 2)
     if case.points is not None:
@@ -206,11 +349,11 @@ def check(case: Case, kind: str, *, whole: bool, neighbours: bool) -> None:
 
 
 def test_every_reason_and_remark_of_a_codec_has_a_case():
-    for kind, without, remarks in (("dsx", set(), set(Remark)), ("gpu", NOT_OF_GPU, GPU_REMARKS)):
+    for kind, of in KINDS.items():
         cases = [Case.of(folder) for folder in FOLDERS if folder.parent.name == kind]
         seen = {row["reason"] for case in cases for row in case.rejects}
-        assert seen == {str(reason) for reason in set(RejectReason) - NOT_OF_A_CODEC - without}
-        assert {row["remark"] for case in cases for row in case.remarks} == {str(remark) for remark in remarks}
+        assert (kind, seen) == (kind, {str(reason) for reason in set(RejectReason) - NOT_OF_A_CODEC - of.without})
+        assert {row["remark"] for case in cases for row in case.remarks} == {str(remark) for remark in of.remarks}
 
 
 @pytest.mark.parametrize(

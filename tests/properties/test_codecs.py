@@ -14,9 +14,11 @@ from collectors.codecs.areas import one_slip, words
 from collectors.codecs.binding import POINT_TYPES
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DsxCodec
-from collectors.codecs.gpu import BLANK_FROM, COUNT_BLANK_FROM, SENT, GpuCodec
+from collectors.codecs.gpu import GpuCodec
+from collectors.codecs.gpus import BLANK_FROM, COUNT_BLANK_FROM, SENT
 from collectors.codecs.mixed import MixedCodec
 from collectors.codecs.payload import depth
+from collectors.codecs.router import CodecRouter
 from dcim.core.assets import OBJECT_TYPES
 from dcim.core.ledger import Kind, Remark
 from dcim.core.points import PointIndex
@@ -399,13 +401,13 @@ def test_a_little_fuzzing_holds():
 
 
 def test_the_fuzzer_sees_a_codec_that_loses_a_neighbour(monkeypatch):
-    honest = MixedCodec.decode
+    honest = CodecRouter.decode
 
     def lossy(self, messages, received):
         strange = any(not message.payload.isascii() for message in messages)
         return honest(self, messages[:-1] if strange else messages, received)
 
-    monkeypatch.setattr(MixedCodec, "decode", lossy)
+    monkeypatch.setattr(CodecRouter, "decode", lossy)
     wrong, batch = fuzz(1_500, 11, lambda _line: None)
     assert "items" in wrong or "neighbours" in wrong
     assert batch
