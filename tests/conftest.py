@@ -1,6 +1,6 @@
 """What every test may lean on: real parts when they are installed, and no silent skip where they must be.
 
-A test marked `mosquitto` or `browser` needs that program; it is skipped where the program is missing, unless
+A test marked by one of PROGRAMS needs that program; it is skipped where the program is missing, unless
 DCIM_REQUIRE names it: then the want is a failure."""
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from hypothesis import settings
 settings.register_profile("dcim", deadline=None)
 settings.load_profile("dcim")
 
-PROGRAMS = {"mosquitto": ("mosquitto", "mosquitto"), "browser": ("chromium", "chromium")}
+PROGRAMS = {
+    "mosquitto": ("mosquitto", "mosquitto"),
+    "browser": ("chromium", "chromium"),
+    "victoria": ("victoria-metrics", "victoria-metrics"),
+    "influxd": ("influxd", "influxd"),
+}
 """Marker → (name in DCIM_REQUIRE, program)."""
 
 

@@ -10,10 +10,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 
 import numpy as np
 import structlog
@@ -40,13 +42,17 @@ from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
+from dcim.app.series import SeriesBook
 from dcim.app.service import Service
 from dcim.app.settings import (
     BrokerSource,
     ListenerSource,
     Settings,
     Source,
+    Store,
+    StoreInflux,
     Tls,
+    is_loopback,
     parse_bind,
     parse_mqtt_url,
     read_secret,
@@ -58,7 +64,7 @@ from dcim.core.errors import Permanent, Transient
 from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
-from dcim.core.points import PointIndex
+from dcim.core.points import PointIndex, PointRecord
 from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
@@ -72,8 +78,14 @@ from dcim.detect.ways import Way, Ways
 from dcim.detect.window import Window
 from dcim.store.embedded import EmbeddedStore
 from dcim.store.memory import MemoryStore
+from dcim.store.retention import Retention
+
+if TYPE_CHECKING:
+    from dcim.store.influx import InfluxStore, Place
 
 log = structlog.get_logger()
+
+AnyStore: TypeAlias = "EmbeddedStore | InfluxStore | MemoryStore"
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Service:
@@ -84,17 +96,17 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         ruleset = _rules(settings)
         sources = _Sources(settings)
         listening = closing.enter_context(_bound(settings.http.bind))
-        store = closing.enter_context(_store(settings, clock))
-        if isinstance(store, EmbeddedStore) and store.damage:
-            log.error("the store was damaged", told=str(store.damage))
+        index = PointIndex(settings.store.points_max)
+        series = SeriesBook(index, _placements(settings))
+        store = closing.enter_context(_store(settings, clock, index, series))
+        if damage := _damage(store):
+            log.error("the store was damaged", told=str(damage))
         journal = SqlJournal(settings.alarms.journal)
         closing.push_async_callback(journal.close)
         await journal.open()
 
         started = clock()
-        index = PointIndex(settings.store.points_max)
-        index.restore(store.recall())
-        accounts, told = _accounts(store, settings.store.path, started)
+        accounts, told = _accounts(store, _beside(settings.store), started)
         told += _behind(accounts, started)
         ledger = Ledger(accounts)
         for source in settings.sources:
@@ -122,6 +134,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             clock=clock,
             tick_s=settings.alarms.tick_s,
         )
+        series.follow(lambda: watch.plant)
         await engine.open(started)
         intake = Intake(
             routers=_routers(settings, index),
@@ -145,7 +158,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             told,
             clock,
             trouble=lambda: intake.trouble,
-            damage=lambda: store.damage if isinstance(store, EmbeddedStore) else None,
+            damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
         )
         context = Context(watch, store, ledger, pace, condition, engine, hub, running, clock, started)
@@ -171,11 +184,32 @@ def check(settings: Settings) -> list[str]:
     if not lines:
         lines.append("no source: add a [[sources]] table")
     lines.append(f"{len(ruleset.rules)} rules from {settings.alarms.rules or 'the shipped set'}")
-    lines.append(
-        f"readings in {settings.store.path if settings.store.kind == 'embedded' else 'memory, gone at the end'}"
-    )
+    lines += _describe_store(settings.store)
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
+
+
+async def init_store(settings: Settings, *, dry_run: bool, shorten: bool) -> list[str]:
+    """Makes the buckets that the settings name, and gives them their ages; says in lines what was, or would be, done.
+
+    Doing it again does nothing. Raises Permanent where readings would be deleted and `shorten` is not said, Transient
+    when the server cannot be asked.
+    """
+    influx = settings.store.influx
+    if influx is None:
+        return [f'nothing to do: store.kind is "{settings.store.kind}", which needs no set-up']
+    from dcim.store.influx_buckets import carry_out, plan  # noqa: PLC0415
+    from dcim.store.influx_client import InfluxServer  # noqa: PLC0415
+
+    place = _place(influx)
+    server = InfluxServer(place.url, place.org, place.token, place.ca_file)
+    try:
+        changes = await plan(server, place.bucket, _retention(settings.store))
+        if not dry_run:
+            await carry_out(server, changes, shorten=shorten)
+    finally:
+        await server.close()
+    return [f"{'would ' if dry_run else ''}{change}" for change in changes] or ["nothing to do: all is as it should be"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,10 +416,66 @@ def _behind(accounts: Mapping[str, Account], started: datetime) -> list[str]:
     return [line]
 
 
-def _store(settings: Settings, clock: Clock) -> AbstractContextManager[EmbeddedStore | MemoryStore]:
-    if settings.store.kind == "memory":
-        return contextlib.closing(MemoryStore())
-    return EmbeddedStore(settings.store.path, clock)
+@contextlib.contextmanager
+def _store(settings: Settings, clock: Clock, index: PointIndex, series: SeriesBook) -> Iterator[AnyStore]:
+    """The store, open; and the index filled with the points that it knows."""
+    influx = settings.store.influx
+    with contextlib.ExitStack() as closing:
+        store: AnyStore
+        if influx is not None:
+            from dcim.store.influx import InfluxStore  # noqa: PLC0415  heavy, and for those who use it
+
+            def restored(records: Sequence[PointRecord]) -> SeriesBook:
+                index.restore(records)
+                return series
+
+            store = InfluxStore(
+                _place(influx),
+                influx.spool_folder,
+                influx.spool_bytes_max,
+                clock,
+                series=restored,
+                retention=_retention(settings.store),
+            )
+            closing.enter_context(store)
+        elif settings.store.kind == "embedded":
+            store = closing.enter_context(EmbeddedStore(settings.store.path, clock))
+            index.restore(store.recall())
+        else:
+            store = closing.enter_context(contextlib.closing(MemoryStore()))
+        yield store
+
+
+def _describe_store(store: Store) -> Iterator[str]:
+    influx = store.influx
+    if influx is None:
+        yield f"readings in {store.path if store.kind == 'embedded' else 'memory, gone at the end'}"
+        return
+    _place(influx).token()
+    yield f"readings in bucket {influx.bucket} of {influx.org} at {influx.url}, handed on from {influx.spool_folder}"
+    host = urlsplit(influx.url).hostname or ""
+    if influx.url.startswith("http:") and not is_loopback(host):
+        yield f"warning: the token goes to {host} for everybody on the way to read; https would hide it"
+
+
+def _place(influx: StoreInflux) -> Place:
+    from dcim.store.influx import Place  # noqa: PLC0415
+
+    return Place(influx.url, influx.org, influx.bucket, lambda: read_secret(influx.token_file), influx.ca_file)
+
+
+def _retention(store: Store) -> Retention:
+    ages = store.retention
+    return Retention(timedelta(ages.raw_days), timedelta(ages.minute_days), timedelta(ages.hour_days))
+
+
+def _beside(store: Store) -> Path:
+    """The path beside which something of the store is set aside."""
+    return store.influx.spool_folder / "account" if store.influx else store.path
+
+
+def _damage(store: AnyStore) -> object | None:
+    return None if isinstance(store, MemoryStore) else store.damage
 
 
 def _ways(settings: Settings, running: Sequence[SourceStatus]) -> list[Way]:
@@ -406,7 +496,7 @@ def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     }
 
 
-def _remembered(store: EmbeddedStore | MemoryStore, started: datetime) -> Latest:
+def _remembered(store: TelemetryStore, started: datetime) -> Latest:
     """Live state as it was: values of before are shown with their age, not as missing. None was heard after we started,
     whatever its sender's clock said, or ours before it was set back."""
     latest, started_us = Latest(), to_us(started)

@@ -23,6 +23,9 @@ app = typer.Typer(
     help="Telemetry and monitoring for AI data centres: power, liquid cooling and GPUs, from the bus to the screen.",
 )
 
+store = typer.Typer(no_args_is_help=True, help="The store of readings.")
+app.add_typer(store, name="store")
+
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings in TOML; environment variables go over them.")]
 To = Annotated[str, typer.Option("--to", help="Where to publish: mqtt://host:port or mqtts://host:port.")]
 User = Annotated[str | None, typer.Option("--user", help="Name to sign in with.")]
@@ -60,6 +63,24 @@ def check_config(file: Annotated[Path, typer.Argument(help="Settings in TOML.")]
     from dcim.app.settings import load  # noqa: PLC0415
 
     for line in check(load(file)):
+        typer.echo(line)
+
+
+@store.command("init", epilog="Example: dcim store init --config site.toml --dry-run")
+def store_init(
+    config: Config,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    shorten: Annotated[
+        bool, typer.Option("--shorten", help="Also where readings are deleted by it, because they are kept for less.")
+    ] = False,
+) -> None:
+    """Makes the buckets of an InfluxDB store and sets how long they keep readings. Doing it again does nothing."""
+    import asyncio  # noqa: PLC0415
+
+    from dcim.app.build import init_store  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    for line in asyncio.run(init_store(load(config), dry_run=dry_run, shorten=shorten)):
         typer.echo(line)
 
 

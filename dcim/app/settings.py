@@ -210,15 +210,59 @@ class StoreRetention(_Section):
         return self
 
 
+class StoreInflux(_Section):
+    """An InfluxDB 2 server, and the spool before it."""
+
+    url: str
+    """http://host:port, or https://host:port."""
+    org: str = Field(min_length=1, max_length=128)
+    bucket: Name = "dcim"
+    """Of readings; those of minutes and hours have the names <bucket>_1m and <bucket>_1h."""
+    token_file: Path
+    """File whose first line is a token that may read and write these buckets."""
+    ca_file: Path | None = None
+    """Authorities that the server must be signed by. The system's when left out."""
+    spool_folder: Path = Path("data/influx")
+    """What the server does not have yet, with points and the newest values."""
+    spool_bytes_max: int = Field(default=4_294_967_296, ge=16_777_216, le=1_099_511_627_776)
+    """When the spool is full, nothing is taken any more: sources wait."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            wrong = parts.scheme not in {"http", "https"} or not parts.hostname or (parts.port or 1) < 1
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise ValueError(f'is {url!r}, but a server is wanted. Write "http://host:8086" or "https://host:8086"')
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("holds a login. Put a token into token_file instead, so that it stands in no log")
+        if parts.query or parts.fragment:
+            raise ValueError(f"is {url!r}, but the path of a server is wanted. Leave out what follows it")
+        return url
+
+
 class Store(_Section):
     """Where readings are kept."""
 
-    kind: Literal["embedded", "memory"] = "embedded"
-    """embedded: one DuckDB file. memory: for trials; everything is gone at the end."""
+    kind: Literal["embedded", "influx", "memory"] = "embedded"
+    """embedded: one DuckDB file. influx: an InfluxDB 2 server. memory: for trials; everything is gone at the end."""
     path: Path = Path("data/telemetry.duckdb")
     points_max: int = Field(default=2_000_000, ge=1_000, le=4_000_000_000)
     """More points than this are refused and counted."""
     retention: StoreRetention = StoreRetention()
+    influx: StoreInflux | None = None
+
+    @model_validator(mode="after")
+    def _place(self) -> Store:
+        if (self.kind == "influx") != (self.influx is not None):
+            raise ValueError(
+                f'has kind = "{self.kind}", and {"a" if self.influx else "no"} table [store.influx]. '
+                'The table goes with kind = "influx"'
+            )
+        return self
 
 
 class Alarms(_Section):

@@ -10,7 +10,7 @@ and who feeds whom (assets.py, topology.py)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
@@ -200,7 +200,7 @@ class PointIndex:
             if self._record(record.id) == record:
                 self._changed.pop(record.id, None)
 
-    def restore(self, records: list[PointRecord]) -> None:
+    def restore(self, records: Sequence[PointRecord]) -> None:
         """Fills an empty index from disk. Raises Permanent when the numbers are not 0, 1, 2 …"""
         for record in records:
             if record.id != len(self._keys):

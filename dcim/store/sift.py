@@ -4,10 +4,12 @@ Lives here: pure functions of columns. Not here: what is a duplicate of an earli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from dcim.core.ledger import RejectReason
 from dcim.core.ports import Appended
@@ -51,3 +53,9 @@ def sift(batch: Readings) -> Sifted:
     first[1:] = (rows.point[1:] != rows.point[:-1]) | (rows.time[1:] != rows.time[:-1])
     unique = rows if first.all() else rows.take(first)
     return Sifted(unique, len(rows) - len(unique), refused)
+
+
+def numbers_of(points: Sequence[int]) -> npt.NDArray[np.uint32]:
+    """Numbers of points as a column, each once, ascending; what can be no point's number is left out."""
+    numbers = np.unique(np.asarray(points, np.int64))
+    return numbers[(numbers >= 0) & (numbers < 2**32)].astype(np.uint32)

@@ -10,7 +10,17 @@ from pydantic import BaseModel
 
 from alerts.lifecycle import State
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
-from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Store, StoreRetention, Tls
+from dcim.app.settings import (
+    Alarms,
+    BrokerSource,
+    Http,
+    ListenerSource,
+    PlacedAsset,
+    Store,
+    StoreInflux,
+    StoreRetention,
+    Tls,
+)
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
 
@@ -27,9 +37,10 @@ def rows(page: str) -> set[str]:
 
 @pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Http, PlacedAsset])
 def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
-    assert set(section.model_fields) - {"tls", "retention"} <= rows("settings.md")
+    assert set(section.model_fields) - {"tls", "retention", "influx"} <= rows("settings.md")
     assert {f"tls.{key}" for key in Tls.model_fields} <= rows("settings.md")
     assert {f"retention.{key}" for key in StoreRetention.model_fields} <= rows("settings.md")
+    assert {f"influx.{key}" for key in StoreInflux.model_fields} <= rows("settings.md")
 
 
 def test_defaults_are_the_ones_in_the_docs() -> None:
@@ -40,6 +51,7 @@ def test_defaults_are_the_ones_in_the_docs() -> None:
                 assert f"| `{key}` | `{field.default}` |" in text
     for key, field in StoreRetention.model_fields.items():
         assert f"| `retention.{key}` | `{field.default}` |" in text
+    assert f"| `influx.spool_bytes_max` | `{StoreInflux.model_fields['spool_bytes_max'].default}` |" in text
 
 
 def test_every_setting_of_a_codec_has_its_line() -> None:

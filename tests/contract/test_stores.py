@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dcim.core.times import now
 from dcim.store.embedded import EmbeddedStore
+from dcim.store.influx import InfluxStore
 from dcim.store.memory import MemoryStore
+from dcim.store.rollup import PACES, Pace
+from tests.influx_real import URL, WHY_NOT, Buckets
 
 pytest.register_assert_rewrite("tests.contract.store_checks")
 
@@ -19,23 +24,43 @@ from tests.contract.store_checks import BOOKS, CATALOGUE, HOLDING, TELEMETRY, Ri
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
 
-def _memory(folder: Path) -> Callable[[], Any]:
+@contextmanager
+def _memory(folder: Path) -> Iterator[Callable[[], Any]]:
     store = MemoryStore()
-    return lambda: store
+    yield lambda: store
 
 
-def _embedded(folder: Path) -> Callable[[], Any]:
-    return lambda: EmbeddedStore(folder / "telemetry.duckdb", lambda: AT)
+@contextmanager
+def _embedded(folder: Path) -> Iterator[Callable[[], Any]]:
+    yield lambda: EmbeddedStore(folder / "telemetry.duckdb", lambda: AT)
 
 
-STORES: dict[str, Callable[[Path], Callable[[], Any]]] = {"memory": _memory, "embedded": _embedded}
+@contextmanager
+def _influx(folder: Path) -> Iterator[Callable[[], Any]]:
+    """In front of a real server, which hands on as fast as it can: some of what is read is there, and some is not."""
+    with Buckets() as buckets:
+        yield lambda: InfluxStore(buckets.place, folder, 64 * 2**20, now)
+
+
+@contextmanager
+def _influx_rolled(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The same, which rolls up whatever it can at once: windows are answered from tiers as soon as they may be."""
+    at_once = dict.fromkeys(PACES, Pace(0, 0))
+    with Buckets() as buckets:
+        yield lambda: InfluxStore(buckets.place, folder, 64 * 2**20, now, paces=at_once)
+
+
+STORES = {"memory": _memory, "embedded": _embedded, "influx": _influx, "influx, rolled up": _influx_rolled}
 
 
 @pytest.fixture(params=STORES)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(STORES[request.param](tmp_path))
-    yield rig
-    rig.store.close()
+    if request.param.startswith("influx") and not URL:
+        pytest.skip(WHY_NOT)
+    with STORES[request.param](tmp_path) as open_store:
+        rig = Rig(open_store)
+        yield rig
+        rig.store.close()
 
 
 @pytest.mark.parametrize(

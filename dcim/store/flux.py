@@ -1,0 +1,179 @@
+"""Questions to InfluxDB in Flux, and its answers as columns.
+
+Lives here: text in both directions, and which fields mean what when they are read. Not here: sending
+(influx_client.py), what lines look like (line_protocol.py), which question is asked (influx_reads.py, rollup.py).
+
+The filters are such that the storage engine answers them itself: conditions on tags and fields right behind `range`,
+and aggregates in windows over nothing but values that are usable."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+import polars as pl
+
+from dcim.core.ports import Aggregate
+from dcim.core.times import from_us
+from dcim.store.line_protocol import BAD_SUFFIX, QUALITY_FIELD
+from dcim.store.sift import END_US
+
+Span = tuple[int, int]
+"""[start, end), microseconds UTC."""
+
+POINTS_MAX: Final = 400
+"""So many points are named in one question."""
+
+_USABLE = f'r._field != "{QUALITY_FIELD}" and r._field !~ /{BAD_SUFFIX}$/'
+_QUALITY = f'r._field == "{QUALITY_FIELD}"'
+_TIME = pl.col("_time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC").alias("time")
+
+
+def text(value: str) -> str:
+    r"""A string literal.
+
+    >>> print(text('a "b" ${c}'))
+    "a \"b\" \${c}"
+    """
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    return f'"{escaped}"'
+
+
+def instant(us: int) -> str:
+    """A time literal, cut to the times that a store holds.
+
+    >>> instant(1_772_334_000_000_001)
+    '2026-03-01T03:00:00.000001Z'
+    """
+    return from_us(min(max(us, 0), END_US)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def raw(bucket: str, points: Sequence[str], span: Span) -> str:
+    """Every value and quality of these points. Answered by `answered`."""
+    return f"""data = {_points(bucket, points, span)}
+data |> filter(fn: (r) => not ({_QUALITY})) {_give("value")}
+data |> filter(fn: (r) => {_QUALITY}) {_give("quality")}"""
+
+
+def windows(bucket: str, points: Sequence[str], span: Span, every_us: int, how: Aggregate) -> str:
+    """Usable values in windows of `every_us` that count from 1970, and the least quality of each. Where the span cuts
+    the first window, its time is the start of the span. Answered by `answered`: for "mean" the sum as value and the
+    number as weight; for "last" at the time of the last reading."""
+    usable = f"data |> filter(fn: (r) => {_USABLE})"
+    if how == "mean":
+        values = f"""{usable} {_window(every_us, "sum")} {_give("value")}
+{usable} {_window(every_us, "count")} {_give("weight")}"""
+    elif how == "last":
+        values = f"{usable} |> window(every: {every_us}us) |> last() {_give('value')}"
+    else:
+        values = f"{usable} {_window(every_us, how)} {_give('value')}"
+    return f"""data = {_points(bucket, points, span)}
+{values}
+data |> filter(fn: (r) => {_QUALITY}) {_window(every_us, "min")} {_give("quality")}"""
+
+
+def steps(bucket: str, points: Sequence[str], span: Span, how: Aggregate) -> str:
+    """What a tier keeps of these points: one of its aggregates, with the number as weight for "mean", and the quality.
+    Answered by `answered`."""
+    weights = f"data |> filter(fn: (r) => r._field =~ /_count$/) {_give('weight')}" if how == "mean" else ""
+    return f"""data = {_points(bucket, points, span)}
+data |> filter(fn: (r) => r._field =~ /_{how}$/) {_give("value")}
+{weights}
+data |> filter(fn: (r) => {_QUALITY}) {_give("quality")}"""
+
+
+def newest(bucket: str) -> str:
+    """The last value and the last quality of every series. Answered by `answered`."""
+    return f"""data = from(bucket: {text(bucket)}) |> range(start: {instant(0)}, stop: {instant(END_US)})
+data |> filter(fn: (r) => not ({_QUALITY})) |> last() {_give("value")}
+data |> filter(fn: (r) => {_QUALITY}) |> last() {_give("quality")}"""
+
+
+def presence(bucket: str, points: Sequence[str] | None, span: Span) -> str:
+    """The times of all that there is of these points, or of any point. Answered by `answered`, without values."""
+    data = _range(bucket, span) if points is None else _points(bucket, points, span)
+    return f'{data} |> keep(columns: ["point", "_time"])'
+
+
+def roll_up(bucket: str, into: str, span: Span, every_us: int) -> str:
+    """Writes what a tier keeps of the steps in a span (which begins and ends with a step) into its bucket, over what is
+    there already. Answers nothing."""
+    kept = "\n".join(
+        f"""data |> filter(fn: (r) => {_USABLE}) {_window(every_us, how)}
+  |> map(fn: (r) => ({{r with _field: r._field + "_{how}"}})) |> to(bucket: {text(into)})
+  |> filter(fn: (r) => false) |> yield(name: "{how}")"""
+        for how in _KEPT
+    )
+    return f"""data = {_range(bucket, span)}
+{kept}
+data |> filter(fn: (r) => {_QUALITY}) {_window(every_us, "min")} |> filter(fn: (r) => r._value == 1)
+  |> to(bucket: {text(into)}) |> filter(fn: (r) => false) |> yield(name: "quality")"""
+
+
+_KEPT: Final[tuple[Aggregate, ...]] = ("mean", "min", "max", "count")
+
+
+def _range(bucket: str, span: Span) -> str:
+    return f"from(bucket: {text(bucket)}) |> range(start: {instant(span[0])}, stop: {instant(span[1])})"
+
+
+def _points(bucket: str, points: Sequence[str], span: Span) -> str:
+    return f"{_range(bucket, span)} |> filter(fn: (r) => {_any([f'r.point == {text(point)}' for point in points])})"
+
+
+def _any(conditions: Sequence[str]) -> str:
+    """Any of these, in brackets within brackets: Flux takes a long row of "or" for one that is nested as deeply."""
+    if len(conditions) == 1:
+        return conditions[0]
+    middle = len(conditions) // 2
+    return f"({_any(conditions[:middle])} or {_any(conditions[middle:])})"
+
+
+def _window(every_us: int, how: Aggregate | Literal["sum"]) -> str:
+    return f'|> aggregateWindow(every: {every_us}us, fn: {how}, createEmpty: false, timeSrc: "_start")'
+
+
+def _give(column: str) -> str:
+    """The end of a question: its values under the name of a column."""
+    return f"""|> keep(columns: ["point", "_time", "_value"])
+  |> rename(columns: {{_value: "{column}"}}) |> yield(name: "{column}")"""
+
+
+def answered(answer: bytes) -> pl.DataFrame:
+    """The columns of ANSWER: a row for each value that was given, with null in the other columns. What was given of one
+    point and time is not brought together yet."""
+    found = [pl.DataFrame(schema=ANSWER)]
+    for block in _blocks(answer):
+        frame = pl.read_csv(io.BytesIO(block), schema_overrides=_TYPES, columns=_columns(block))
+        columns = [pl.col(name) if name in frame.columns else pl.lit(None, dtype).alias(name) for name, dtype in _GIVEN]
+        found.append(frame.select("point", _TIME, *columns))
+    return pl.concat(found)
+
+
+ANSWER: Final = {
+    "point": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+    "value": pl.Float64(),
+    "weight": pl.Float64(),
+    "quality": pl.UInt8(),
+}
+"""point: the tag. quality: as it is written."""
+_GIVEN: Final = tuple(ANSWER.items())[2:]
+_TYPES: Final = {"point": pl.String(), "_time": pl.String(), **dict(_GIVEN)}
+
+
+def _blocks(answer: bytes) -> Iterator[bytes]:
+    """The tables of an answer that have a head of their own."""
+    return (block.strip(b"\r\n") for block in answer.split(b"\r\n\r\n") if block.strip(b"\r\n"))
+
+
+def _columns(block: bytes) -> list[str]:
+    head = block.split(b"\r\n", 1)[0].decode()
+    return [name for name in head.split(",") if name in _TYPES]
+
+
+def chunks(points: Iterable[str]) -> Iterator[list[str]]:
+    """Points as they are named in one question each."""
+    named = list(points)
+    return (named[start : start + POINTS_MAX] for start in range(0, len(named), POINTS_MAX))
