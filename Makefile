@@ -4,7 +4,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 UV     := 0.13.9
 
-.PHONY: demo test test-slow test-all check format lock bench fuzz shots clean help
+.PHONY: demo secrets test test-slow test-all check format lock bench fuzz shots clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +21,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)   ## a simulated hall, live at the printed address
 	@$(BIN)/dcim demo $(ARGS)
 
+secrets:         ## passwords and tokens for docker compose, those that are missing
+	@umask 077 && mkdir -p secrets && for name in collector_password publisher_password \
+	  influx_admin_password influx_admin_token grafana_admin_password; do \
+	  test -s secrets/$$name || $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))' > secrets/$$name; done
+
 test: $(READY)   ## the tests that take under two minutes
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" $(ARGS)
 
@@ -34,6 +39,8 @@ check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if docker compose version >/dev/null 2>&1; then \
+	  DCIM_UID=0 DCIM_GID=0 docker compose --profile demo config --quiet; fi
 
 format: $(READY) ## put the code into form
 	$(BIN)/ruff format .

@@ -27,7 +27,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -198,7 +198,7 @@ class Spool:
             try:
                 self._settle()
                 self._make_room(wanted)
-                self._write(records, at_us)
+                self._write(records, wanted, at_us)
             except OSError as error:
                 raise self._translate(error) from error
             return self._end
@@ -242,8 +242,9 @@ class Spool:
             try:
                 if position > self._position:
                     self._move(position)
-                with self._turn:
-                    self._drop()
+                else:
+                    with self._turn:
+                        self._drop()
             except OSError as error:
                 raise self._translate(error) from error
 
@@ -278,8 +279,7 @@ class Spool:
     def _held(self) -> int:
         return sum(segment.size for segment in self._segments)
 
-    def _write(self, records: Sequence[bytes], at_us: int) -> None:
-        wanted = sum(map(len, records)) + len(records) * _HEAD.size
+    def _write(self, records: Sequence[bytes], wanted: int, at_us: int) -> None:
         segment = self._segments[-1] if self._segments else None
         fresh = segment is None or segment.sealed or (segment.size > 0 and segment.size + wanted > self._segment_bytes)
         if segment is None or fresh:
@@ -300,7 +300,9 @@ class Spool:
             finally:
                 os.close(fd)
             self._marks.set_end(end)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, FileNotFoundError):
+                segment.sealed = True  # somebody has deleted it; reading tells what is lost
             self._take_back_quietly(segment)
             raise
         self._torn = None
@@ -314,15 +316,13 @@ class Spool:
 
     def _take_back_quietly(self, segment: _Segment) -> None:
         """After a failure that is being told already. What cannot be taken back now is the first thing next time."""
-        try:
+        with suppress(OSError):
             self._take_back(segment)
-        except OSError:
-            self._torn = segment
 
     def _take_back(self, segment: _Segment) -> None:
-        if segment.size == 0 and segment not in self._segments:
+        if segment not in self._segments:
             segment.path.unlink(missing_ok=True)
-        else:
+        elif segment.path.exists():
             os.truncate(segment.path, segment.size)
         self._torn = None
 
@@ -380,10 +380,11 @@ class Spool:
             self.damage.append(damage)
 
     def _move(self, position: int) -> None:
-        """Sets the position, and looks up when the record there was appended."""
+        """Sets the position, lets go of what lies before it, and looks up when the record there was appended."""
         self._marks.set_position(position)
         with self._turn:
             self._position = position
+            self._drop()
             if position == self._end:
                 self._oldest_us = None
                 return
@@ -413,7 +414,6 @@ class Spool:
         if marks.position < first and marks.position_sound:
             self._tell(SpoolDamage("", 0, 0, first - marks.position, "the files are missing"))
         self._move(max(marks.position, first))
-        self._drop()
 
     def _recover_last(self, segment: _Segment, acknowledged: int) -> int:
         """The number after the last record of the file. What was being written when the process died is cut off."""
