@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -89,15 +90,24 @@ class Topic(NamedTuple):
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch on its way: rows that are not columns yet, and what is done."""
+    """A batch on its way: columns that still grow, and what is done. No reading is kept as an object of its own."""
 
     received: int
     clock: Clock
-    points: list[int] = field(default_factory=list)
-    rows: list[Value] = field(default_factory=list)
+    points: array[int] = field(default_factory=lambda: array("I"))
+    times_ms: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    sound: array[int] = field(default_factory=lambda: array("b"))
+    """1 where the sender calls the value good."""
     ready: list[Readings] = field(default_factory=list)
     held: Readings = field(default_factory=Readings.empty)
     done: Decoded = field(default_factory=lambda: Decoded(Readings.empty(), Readings.empty()))
+
+    def add(self, point: int, row: Value) -> None:
+        self.points.append(point)
+        self.times_ms.append(row.timestamp)
+        self.values.append(nan if row.value is None else row.value)
+        self.sound.append(row.quality == 1)
 
     def remark(self, remark: Remark, count: int = 1) -> None:
         if count:
@@ -147,8 +157,9 @@ class DsxCodec:
         point's first description are converted by that one.
         """
         batch = _Batch(received, Clock(received, self._bounds))
-        number_of, read_value = self._numbers.get, _VALUE.decode
-        add_point, add_row = batch.points.append, batch.rows.append
+        number_of, read_value, missing = self._numbers.get, _VALUE.decode, nan
+        add_point, add_time = batch.points.append, batch.times_ms.append
+        add_value, add_sound = batch.values.append, batch.sound.append
         oldest, newest = batch.clock.oldest, batch.clock.newest
         for message in messages:
             topic, payload, _, _ = message
@@ -159,9 +170,13 @@ class DsxCodec:
                 except FOREIGN:
                     self._slowly(batch, message)
                     continue
-                if oldest <= row.timestamp <= newest:
+                time_ms = row.timestamp
+                if oldest <= time_ms <= newest:  # as `_Batch.add`, without the call
+                    value = row.value
                     add_point(point)
-                    add_row(row)
+                    add_time(time_ms)
+                    add_value(missing if value is None else value)
+                    add_sound(row.quality == 1)
                     continue
             self._slowly(batch, message)
         self._to_columns(batch)
@@ -194,8 +209,7 @@ class DsxCodec:
         located = self._locate(key) if known is None else known
         if topic.publisher == "PUB" or (point is not None and point.integration == topic.publisher):
             self._numbers[message.topic] = located
-        batch.points.append(located)
-        batch.rows.append(row)
+        batch.add(located, row)
 
     def _describe(self, batch: _Batch, topic: Topic, payload: bytes) -> None:
         done, index = batch.done, self._index
@@ -261,19 +275,18 @@ class DsxCodec:
 
     def _take_rows(self, batch: _Batch) -> Readings:
         """The rows since the last time, as sent."""
-        rows = batch.rows
-        if not rows:
+        if not batch.points:
             return Readings.empty()
-        value = np.array([row.value for row in rows], np.float64)  # None becomes NaN
-        good = np.array([row.quality == 1 for row in rows]) & ~np.isnan(value)
+        value = np.array(batch.values, np.float64)
+        good = np.array(batch.sound, np.bool_) & ~np.isnan(value)
         sent = Readings(
             self._current(np.array(batch.points, np.uint32)),
-            np.array([row.timestamp for row in rows], np.int64) * 1000,
+            np.array(batch.times_ms, np.int64) * 1000,
             value,
             np.where(good, Quality.GOOD, Quality.BAD).astype(np.uint8),
         )
-        batch.points.clear()
-        rows.clear()
+        for column in (batch.points, batch.times_ms, batch.values, batch.sound):
+            del column[:]  # emptied, not replaced: `decode` holds on to them
         return sent
 
     def _current(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
