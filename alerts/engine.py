@@ -339,7 +339,8 @@ class Engine:
                 maskable.append((rule, finding))
             else:
                 self._raise(rule, finding, draft)
-        for unknown in detection.unknown:
+        standing = {kind for kind in kinds if self._keys[kind]}  # a large plant tells of tens of thousands of unknowns
+        for unknown in detection.unknown if standing else ():
             self._hold((unknown.kind, unknown.subject), Hold(unknown.why), spoken, draft)
         for where in detection.between:
             self._hold(where, Hold(), spoken, draft)

@@ -57,7 +57,7 @@ class Latest:
         value = float(self.value[point])
         return None if np.isnan(value) else value
 
-    def readings(self, points: Sequence[int]) -> Readings:
+    def readings(self, points: Sequence[int] | npt.NDArray[np.intp]) -> Readings:
         """The last readings of those of these points that were ever heard."""
         numbers = np.asarray(points, np.intp)
         numbers = numbers[numbers < len(self.time)]

@@ -5,22 +5,25 @@ how many independent signals agree. Lives here: the sentinel. Not here: leaks th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.findings import Bearing, Detection, Evidence, Finding, FindingKind, Subject, Unknown
 from dcim.core.live import Latest
 from dcim.core.plant import Plant
 from dcim.core.points import Loop, Point, Side
-from dcim.core.readings import Readings
+from dcim.core.readings import Quality, Readings
+from dcim.core.times import SECOND_US, to_us
 from dcim.detect.circuits import Circuit, circuits, secondary_flow
 from dcim.detect.figures import figure
 from dcim.detect.moment import STALE_AFTER_S, Moment, combine
-from dcim.detect.states import FAULTY, WET
+from dcim.detect.states import FAULTY, WET, Question
 
 TRAY = "RackLeakDetectTray"
 CONTACTS = frozenset({"RackLeakDetect", TRAY, "LeakDetect"})
@@ -63,10 +66,13 @@ class _Map:
     """Contacts by asset."""
     faults: Mapping[AssetKey, tuple[Point, ...]]
     circuits: Mapping[AssetKey, Circuit]
+    quiet: _Quiet
 
     @classmethod
     def of(cls, plant: Plant) -> _Map:
-        return cls(plant, _by_asset(plant.of(*sorted(CONTACTS))), _by_asset(plant.of(*FAULT_BITS)), circuits(plant))
+        contacts, faults = plant.of(*sorted(CONTACTS)), plant.of(*FAULT_BITS)
+        at_asset = _by_asset(contacts)
+        return cls(plant, at_asset, _by_asset(faults), circuits(plant), _Quiet.of(at_asset, faults))
 
     def elsewhere(self, sensor: Point) -> list[Point]:
         """Contacts at other assets of the same coolant."""
@@ -74,6 +80,58 @@ class _Map:
         circuit = self.circuits.get(own)
         others = sorted(circuit.members) if circuit else []
         return [point for asset in others if asset != own for point in self.at_asset.get(asset, ())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """All sensors and fault bits of a plant as columns, for what is nearly always so: that none says anything. There
+    are tens of thousands in a large hall, and each speaks every second or two."""
+
+    points: npt.NDArray[np.intp]
+    """Ascending."""
+    says: npt.NDArray[np.float64]
+    """The value that means dry, or sound; NaN where none does."""
+    where: tuple[tuple[FindingKind, Subject], ...]
+    beside: Mapping[int, tuple[int, ...]]
+    """By number of a fault bit, the contacts that it bears on."""
+
+    @classmethod
+    def of(cls, contacts: Mapping[AssetKey, tuple[Point, ...]], faults: Iterable[Point]) -> _Quiet:
+        sensors = [sensor for here in contacts.values() for sensor in here]
+        rows = [(sensor.id, _no(WET, sensor), (FindingKind.LEAK_WET, _subject(sensor))) for sensor in sensors]
+        rows += [(bit.id, _no(FAULTY, bit), (FindingKind.LEAK_SENSOR_FAULT, _subject(bit))) for bit in faults]
+        rows.sort()
+        return cls(
+            np.array([row[0] for row in rows], np.intp),
+            np.array([row[1] for row in rows], np.float64),
+            tuple(row[2] for row in rows),
+            {bit.id: tuple(sensor.id for sensor in contacts.get(_key(bit), ())) for bit in faults},
+        )
+
+    def judged(self, arrived: Readings, moment: Moment) -> frozenset[tuple[FindingKind, Subject]] | None:
+        """What the arrivals are about, when all of them say no, soundly, and no other sensor says anything else: then
+        nothing is found and nothing is unknown. None when each has to be looked at."""
+        latest, size = moment.latest, len(moment.latest.value)
+        spoken = self.points[: np.searchsorted(self.points, size)]
+        value = latest.value[spoken]
+        if not ((value == self.says[: len(spoken)]) | np.isnan(value)).all():
+            return None
+        numbers = set(arrived.point.tolist())
+        numbers.update(*(self.beside[number] for number in numbers if number in self.beside))
+        points = np.array(sorted(numbers), np.intp)
+        rows = np.searchsorted(self.points, points)
+        if not len(points) or points[-1] >= size or rows[-1] >= len(self.points) or (self.points[rows] != points).any():
+            return None
+        oldest_us = to_us(moment.at) - int(moment.stale_after_s * SECOND_US)
+        sound = (latest.quality[points] == Quality.GOOD) & (latest.heard[points] >= oldest_us)
+        if not (sound & (latest.value[points] == self.says[rows])).all():
+            return None
+        return frozenset(self.where[row] for row in rows.tolist())
+
+
+def _no(question: Question, point: Point) -> float:
+    """The value by which a sensor answers no; NaN where neither 0 nor 1 does, or its unit is not known."""
+    return next((v for v in (0.0, 1.0) if point.unit_known and question.ask(point, v) is False), math.nan)
 
 
 class Contact:
@@ -96,6 +154,9 @@ class Contact:
         if self._map.plant is not plant:
             self._map = _Map.of(plant)
         moment = Moment(latest, at, self.settings.stale_after_s)
+        quiet = self._map.quiet.judged(arrived, moment)
+        if quiet is not None:
+            return Detection(looked_at=quiet)
         points = [plant.points[number] for number in np.unique(arrived.point).tolist() if number in plant.points]
         findings: list[Finding] = []
         unknown: list[Unknown] = []

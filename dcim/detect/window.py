@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import polars as pl
 
 from dcim.core.readings import Readings
 
+Points: TypeAlias = Sequence[int] | npt.NDArray[np.intp]
 _N = TypeVar("_N", bound=np.generic)
 _MICROSECOND = timedelta(microseconds=1)
 _TRIM_BELOW = 0.9
@@ -45,7 +46,7 @@ class Window:
         self._lent: tuple[Window, int] | None = None  # and how many of our fresh batches it was given
         self._wanted: npt.NDArray[np.bool_] | None = None
 
-    def only(self, points: Sequence[int] | None) -> None:
+    def only(self, points: Points | None) -> None:
         """From now on keeps readings of these points alone; of all when None. What is there stays until it is old."""
         self._wanted = None if points is None else _mask(points)
 
@@ -70,7 +71,7 @@ class Window:
         self._lent = lent, len(self._fresh)
         return lent
 
-    def frame(self, points: Sequence[int] | None, since_us: int, until_us: int) -> pl.DataFrame:
+    def frame(self, points: Points | None, since_us: int, until_us: int) -> pl.DataFrame:
         """Readings with since ≤ time ≤ until of these points (of all when None), sorted by point and time; readings of
         one point and instant stand in the order in which they came. Columns: point u32, time Datetime(us, UTC), value
         f64 or null, quality u8.
@@ -153,9 +154,10 @@ def _interleave(rows: npt.NDArray[_N], more: npt.NDArray[_N], old: npt.NDArray[n
     return merged
 
 
-def _mask(points: Sequence[int]) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(max(points, default=-1) + 1, np.bool_)
-    mask[np.asarray(points, np.intp)] = True
+def _mask(points: Points) -> npt.NDArray[np.bool_]:
+    numbers = np.asarray(points, np.intp)
+    mask = np.zeros(int(numbers.max(initial=-1)) + 1, np.bool_)
+    mask[numbers] = True
     return mask
 
 
