@@ -4,12 +4,13 @@ Lives here: the queue of one source, when a batch is due, what gives way when mo
 here: the waiting itself and the delivery (delivery.py). Time is passed in, seconds of any clock that never goes back.
 
 QoS 1 never gives way: a connection that brings more of it than there is room for is told to stop reading, and its
-sender waits for our acknowledgement. QoS 0 has nobody who waits, so the oldest of it gives way and is counted: to stop
-reading would lose it as well, uncounted, and with it the keep-alive of the connection."""
+sender waits for our acknowledgement. When such a connection is lost, what it brought is given back: nobody can be
+thanked for it any more, and its sender sends it again. QoS 0 has nobody who waits, so the oldest of it gives way and is
+counted: to stop reading would lose it as well, uncounted, and with it the keep-alive of the connection."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -64,6 +65,11 @@ class _Entry:
     def __len__(self) -> int:
         return len(self.cut.messages) + len(self.cut.oversized)
 
+    @property
+    def loose(self) -> int:
+        """How many of them nobody waits for."""
+        return len(self) - len(self.cut.ids)
+
 
 @dataclass(slots=True)
 class Intake:
@@ -77,7 +83,11 @@ class Intake:
     """In memory: waiting and under way."""
     size: int = 0
     """Bytes in memory: waiting and under way."""
-    _waiting: deque[_Entry] = field(default_factory=deque)
+    _waiting: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
+    """By a running number, so in order."""
+    _loose: deque[int] = field(default_factory=deque)
+    """Numbers of those that hold QoS 0, oldest first."""
+    _count: int = 0
     _waiting_messages: int = 0
     _owed: bool = False
     _last: float = 0.0
@@ -92,7 +102,10 @@ class Intake:
         """
         due_before = self.due()
         entry = _Entry(owner, cut, now, received)
-        self._waiting.append(entry)
+        self._count += 1
+        self._waiting[self._count] = entry
+        if entry.loose:
+            self._loose.append(self._count)
         self._waiting_messages += len(entry)
         self.messages += len(entry)
         self.size += cut.size
@@ -117,7 +130,7 @@ class Intake:
         """When the next batch is to be taken: an instant, past or to come; None while nothing waits."""
         if not self._waiting:
             return None
-        first = self._waiting[0].came
+        first = self._first().came
         if self._waiting_messages >= self.limits.batch_messages_max or self.full:
             return first
         due = first + self.limits.batch_s
@@ -129,8 +142,9 @@ class Intake:
         oversized: list[Oversized] = []
         receipts: dict[Owner, list[bytes]] = {}
         count = size = received = 0
-        while self._waiting and (not count or count + len(self._waiting[0]) <= self.limits.batch_messages_max):
-            entry = self._waiting.popleft()
+        number = 0
+        while self._waiting and (not count or count + len(self._first()) <= self.limits.batch_messages_max):
+            number, entry = self._waiting.popitem(last=False)
             messages += entry.cut.messages
             oversized += entry.cut.oversized
             if entry.cut.ids and entry.owner is not None:
@@ -138,8 +152,10 @@ class Intake:
             count += len(entry)
             size += entry.cut.size
             received = entry.received
+        while self._loose and self._loose[0] <= number:
+            self._loose.popleft()
         self._waiting_messages -= count
-        self._owed = any(entry.cut.ids for entry in self._waiting)
+        self._owed = any(entry.cut.ids for entry in self._waiting.values())
         self._under_way = count, size
         overflowed, self._overflowed = self._overflowed, 0
         return Handover(Batch(self.source, messages, received, oversized, overflowed), list(receipts.items()))
@@ -150,6 +166,23 @@ class Intake:
         self._under_way = 0, 0
         self.messages -= count
         self.size -= size
+        self._resume()
+
+    def forget(self, owner: Owner) -> None:
+        """The connection is gone. Where there is no room, its QoS 1 messages make some: unacknowledged, they are its
+        sender's still. Without that, every new attempt of a sender that cannot wait would add to what waits."""
+        self._held.pop(owner, None)
+        if not self.full:
+            return
+        for number, entry in list(self._waiting.items()):
+            if entry.owner is owner and entry.cut.ids:
+                self._give_back(number, entry)
+        self._resume()
+
+    def _first(self) -> _Entry:
+        return next(iter(self._waiting.values()))
+
+    def _resume(self) -> None:
         if self.messages <= self.limits.messages_max // 2 and self.size <= self.limits.bytes_max // 2:
             held, self._held = self._held, {}
             for owner in held:
@@ -157,31 +190,59 @@ class Intake:
 
     def _make_room(self) -> None:
         """Lets the oldest QoS 0 messages go until there is room, or none of them is left."""
-        for entry in self._waiting:
-            if not self.full:
-                break
-            if len(entry.cut.messages) > len(entry.cut.ids) or entry.cut.oversized:
-                self._thin(entry)
-        self._waiting = deque(entry for entry in self._waiting if len(entry))
+        while self.full and self._loose:
+            number = self._loose[0]
+            entry = self._waiting.get(number)
+            if entry is not None:
+                self._thin(number, entry)
+            if self.full:  # then nothing loose is left of it
+                self._loose.popleft()
 
-    def _thin(self, entry: _Entry) -> None:
-        cut, kept = entry.cut, list[Message]()
+    def _thin(self, number: int, entry: _Entry) -> None:
+        """Lets QoS 0 messages go, oldest first, until there is room."""
+        cut, kept, before = entry.cut, list[Message](), len(entry)
         for place, message in enumerate(cut.messages):
             if not self.full:
                 kept += cut.messages[place:]
                 break
             if message.qos:
                 kept.append(message)
-                continue
-            self._forget(cut, len(message.topic) + len(message.payload))
-            self.messages -= 1
-            self._waiting_messages -= 1
-            self._overflowed += 1
+            else:
+                self._free(cut, message)
         cut.messages = kept
-        if not len(entry):
-            self._forget(cut, cut.size)
+        while self.full and cut.oversized and entry.loose:  # which of them came at QoS 0 is not known, but how many did
+            cut.oversized.pop()
+            self._leave(1)
+        self._overflowed += before - len(entry)
+        self._end(number, entry)
 
-    def _forget(self, cut: Cut, size: int) -> None:
+    def _give_back(self, number: int, entry: _Entry) -> None:
+        """Lets go of what only its connection could have acknowledged."""
+        cut = entry.cut
+        kept = [message for message in cut.messages if not message.qos]
+        oversized = entry.loose - len(kept)
+        for message in cut.messages:
+            if message.qos:
+                self._free(cut, message)
+        self._leave(len(cut.oversized) - oversized)
+        cut.messages, cut.ids = kept, []
+        del cut.oversized[oversized:]
+        self._end(number, entry)
+
+    def _free(self, cut: Cut, message: Message) -> None:
+        self._leave(1)
+        self._shrink(cut, len(message.topic) + len(message.payload))
+
+    def _leave(self, count: int) -> None:
+        self.messages -= count
+        self._waiting_messages -= count
+
+    def _end(self, number: int, entry: _Entry) -> None:
+        if not len(entry):
+            self._shrink(entry.cut, entry.cut.size)
+            del self._waiting[number]
+
+    def _shrink(self, cut: Cut, size: int) -> None:
         size = min(size, cut.size)
         cut.size -= size
         self.size -= size

@@ -89,7 +89,8 @@ class Link(asyncio.BufferedProtocol, Generic[S]):
             return
         now = self._loop.time()
         self.handle(self.session.receive(self._buffer[:nbytes], now))
-        if nbytes < len(self._buffer) and now - self._read_at < COALESCE_S and not self._leaving:
+        # Within 5 ms, a rest not counted: else every other read of a stream would find that it had just been quiet.
+        if nbytes < len(self._buffer) and now - self._read_at < 2 * COALESCE_S and not self._leaving:
             self.hold(Hold.COALESCE)
             self._loop.call_later(COALESCE_S, self.release, Hold.COALESCE)
         self._read_at = now
@@ -113,6 +114,7 @@ class Link(asyncio.BufferedProtocol, Generic[S]):
             self._cut_off.cancel()
         if not self.gone.done():
             self.gone.set_result(exc)
+        self._intake.forget(self)
 
     # --- called by the source
 
@@ -182,6 +184,7 @@ class Link(asyncio.BufferedProtocol, Generic[S]):
         if self._leaving or self._transport is None:
             return
         self._leaving = True
+        self._intake.forget(self)
         if self._holds:
             self._transport.resume_reading()
         self._cut_off = self._loop.call_later(LINGER_S, self.abort)

@@ -302,7 +302,7 @@ class Listener:
                 topic = will.topic[: self._bounds.topic_bytes_max]
                 cut = Cut(oversized=[Oversized(topic, len(will.payload))])
             else:
-                cut = Cut(messages=[will], size=size)
+                cut = Cut(messages=[will._replace(qos=0)], size=size)  # nobody waits for its acknowledgement
             self._intake.put(None, cut, asyncio.get_running_loop().time(), self._clock())
 
     def _note(self, host: str, fault: Fault, what: str, todo: str = "") -> None:

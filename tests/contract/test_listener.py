@@ -126,6 +126,30 @@ def test_a_will_is_delivered_for_a_client_that_is_lost(goodbye: bytes, left: boo
     asyncio.run(scenario())
 
 
+def test_senders_that_come_again_and_again_while_nothing_can_be_kept_do_not_fill_memory() -> None:
+    async def scenario() -> None:
+        async with running(rig := ListenerRig(), window=20):
+            assert isinstance(rig.source, Listener)
+            rig.store.gate.clear()
+            packets_of_one = [publish(b"t", b"%d" % n, 1, n + 1) for n in range(20)]
+            for _ in range(10):
+                peer = await rig.peer(client_id="same", will=Message(b"dead", b"x", 1))
+                peer.send(*packets_of_one)
+                intake = rig.source._intake
+                async with asyncio.timeout(10):
+                    while not intake.full and intake.messages < 20:  # noqa: ASYNC110  the queue rings no bell
+                        await asyncio.sleep(0)
+            # 20 under way, and 20 of the connection that stands; of the others nothing, and of their wills the last.
+            assert intake.messages <= 41
+            rig.store.gate.set()
+            assert await peer.pubacks(20) == list(range(1, 21))
+            wills = [message for message in rig.store.messages if message.topic == b"dead"]
+            assert len(wills) + rig.store.overflowed == 9
+            assert intake.messages == 0
+
+    asyncio.run(scenario())
+
+
 def test_a_will_is_bounded_like_any_message() -> None:
     async def scenario() -> None:
         async with running(rig := ListenerRig(), payload_bytes_max=10):

@@ -153,11 +153,69 @@ def test_what_is_under_way_never_gives_way() -> None:
     assert handover.batch.overflowed == 2
 
 
+def test_oversized_messages_of_qos_0_give_way_too() -> None:
+    intake = Intake("s", Limits(messages_max=3))
+    for _ in range(5):
+        intake.put(None, Cut(oversized=[Oversized(b"big", 5_000_000)]), 0.0, 0)
+    handover = intake.take()
+    assert (len(handover.batch.oversized), handover.batch.overflowed) == (3, 2)
+    intake.settle()
+    assert intake.messages == 0
+
+
+def test_a_flood_of_qos_0_behind_qos_1_leaves_nothing_behind() -> None:
+    intake, sender = Intake("s", Limits(messages_max=100)), Connection()
+    intake.put(sender, cut(*range(90)), 0.0, 0)
+    for number in range(10_000):
+        intake.put(None, cut(number, qos=0), 0.0, 0)
+    assert intake.messages == 100
+    assert len(intake._waiting) == 11
+    assert len(intake._loose) <= 11
+    handover = intake.take()
+    assert payloads(handover.batch.messages) == [*range(90), *range(9_990, 10_000)]
+    assert handover.batch.overflowed == 9_990
+
+
+def test_a_lost_connection_takes_back_what_there_is_no_room_for() -> None:
+    intake, lost, other = Intake("s", Limits(messages_max=10)), Connection(), Connection()
+    intake.put(lost, cut(1, 2, 3, 4), 0.0, 0)
+    assert payloads(intake.take().batch.messages) == [1, 2, 3, 4]  # under way: that stays
+    intake.put(
+        lost, Cut([Message(b"t", b"5", 1), Message(b"t", b"6")], [b"\0\5", b"\0\7"], [Oversized(b"b", 9)]), 0.0, 0
+    )
+    intake.put(other, cut(8), 0.0, 0)
+    intake.forget(lost)
+    assert intake.messages == 8  # there is room: all of it is stored, and what comes again is a duplicate
+    assert not intake.put(lost, cut(*range(10, 20)), 0.0, 0)
+    intake.forget(lost)
+    assert intake.messages == 5
+    intake.settle()
+    assert lost.resumed == 0
+    handover = intake.take()
+    assert payloads(handover.batch.messages) == [8]
+    assert handover.batch.oversized == []
+    assert handover.receipts == [(other, [b"\0\x08"])]
+    assert handover.batch.overflowed == 1  # the one of QoS 0, when there was no room
+    intake.settle()
+    assert (intake.messages, intake.size) == (0, 0)
+
+
+def test_senders_that_cannot_wait_do_not_fill_memory_while_nothing_can_be_kept() -> None:
+    intake = Intake("s", Limits(messages_max=100))
+    for _ in range(1_000):
+        attempt = Connection()
+        if not intake.put(attempt, cut(*range(50)), 0.0, 0):
+            intake.forget(attempt)
+    assert intake.messages <= 150
+    assert len(intake._held) == 0
+
+
 @given(
     st.lists(
         st.one_of(
             st.tuples(st.just("put"), st.integers(0, 1), st.integers(1, 7), st.integers(0, 2)),
             st.tuples(st.just("take"), st.just(0), st.just(0), st.just(0)),
+            st.tuples(st.just("lose"), st.just(0), st.just(0), st.integers(0, 2)),
         ),
         max_size=60,
     ),
@@ -174,6 +232,8 @@ def test_everything_that_is_put_is_taken_once_or_counted(
     put: list[tuple[int, int]] = []
     taken: list[int] = []
     overflowed = number = 0
+    waiting: dict[int, list[int]] = {0: [], 1: [], 2: []}  # by sender, QoS 1 that is not acknowledged
+    given_back: set[int] = set()
 
     def take() -> None:
         nonlocal overflowed
@@ -183,12 +243,22 @@ def test_everything_that_is_put_is_taken_once_or_counted(
         overflowed += handover.batch.overflowed
         for owner, ids in handover.receipts:
             owner.acknowledge(ids)
+        for numbers in waiting.values():
+            numbers[:] = [one for one in numbers if one not in taken]
         intake.settle()
 
     for kind, qos, count, who in steps:
         if kind == "take":
             if intake.due() is not None:
                 take()
+            continue
+        if kind == "lose":
+            full = intake.full
+            intake.forget(senders[who])
+            if full:
+                given_back.update(waiting[who])
+                waiting[who].clear()
+            stopped.discard(who)
             continue
         if who in stopped and senders[who].resumed:
             stopped.discard(who)
@@ -198,6 +268,7 @@ def test_everything_that_is_put_is_taken_once_or_counted(
         numbers = range(number, number + count)
         number += count
         put += [(one, qos) for one in numbers]
+        waiting[who] += [one for one in numbers if qos]
         if not intake.put(senders[who], cut(*numbers, qos=qos), float(number), 0):
             stopped.add(who)
         assert intake.messages >= 0
@@ -207,13 +278,14 @@ def test_everything_that_is_put_is_taken_once_or_counted(
     assert intake.messages == intake.size == 0
     assert taken == sorted(taken)
     assert len(taken) == len(set(taken))
-    assert {one for one, qos in put if qos} <= set(taken)  # QoS 1 never gives way
+    waited_for = {one for one, qos in put if qos}
+    assert waited_for - set(taken) == given_back  # QoS 1 never gives way, and is given back only to whom it is from
     acknowledged = {int.from_bytes(i, "big") for sender in senders for i in sender.acknowledged}
-    assert acknowledged == {one for one, qos in put if qos}
+    assert acknowledged == waited_for - given_back
     assert all(sender.resumed for who, sender in enumerate(senders) if who in stopped)
     intake.put(None, Cut([Message(b"t", b"0")], size=2), 0.0, 0)  # what gave way last is told with the next batch
     overflowed += intake.take().batch.overflowed
-    assert len(taken) + overflowed == len(put)
+    assert len(taken) + overflowed + len(given_back) == len(put)
 
 
 def test_delays_grow_with_full_jitter_and_stay_under_the_cap() -> None:
