@@ -6,11 +6,14 @@ here: the waiting itself and the delivery (delivery.py). Time is passed in, seco
 QoS 1 never gives way: a connection that brings more of it than there is room for is told to stop reading, and its
 sender waits for our acknowledgement. When such a connection is lost, what it brought is given back: nobody can be
 thanked for it any more, and its sender sends it again. QoS 0 has nobody who waits, so the oldest of it gives way and is
-counted: to stop reading would lose it as well, uncounted, and with it the keep-alive of the connection."""
+counted: to stop reading would lose it as well, uncounted, and with it the keep-alive of the connection.
+
+A message that is sent again on the same connection, while the first of it waits here, is dropped: a NATS gateway does
+so when we take long. To acknowledge both would acknowledge what got their packet identifier in between."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,13 +96,19 @@ class Intake:
     _last: float = 0.0
     _overflowed: int = 0
     _under_way: tuple[int, int] = (0, 0)
+    _receipts: dict[Owner, list[bytes]] = field(default_factory=dict)
+    """Of the batch under way."""
     _held: dict[Owner, None] = field(default_factory=dict)
 
     def put(self, owner: Owner | None, cut: Cut, now: float, received: int) -> bool:
-        """Takes what came on a connection. received: microseconds UTC.
+        """Takes what came on a connection, less what waits already. received: microseconds UTC.
 
         False when there is no room for more: the connection must read no further until its `resume`.
         """
+        if cut.again and owner is not None:
+            self._drop_repeats(owner, cut)
+            if not cut:
+                return True
         due_before = self.due()
         entry = _Entry(owner, cut, now, received)
         self._count += 1
@@ -156,14 +165,14 @@ class Intake:
             self._loose.popleft()
         self._waiting_messages -= count
         self._owed = any(entry.cut.ids for entry in self._waiting.values())
-        self._under_way = count, size
+        self._under_way, self._receipts = (count, size), receipts
         overflowed, self._overflowed = self._overflowed, 0
         return Handover(Batch(self.source, messages, received, oversized, overflowed), list(receipts.items()))
 
     def settle(self) -> None:
         """The batch under way is durable: its room is free, and whoever was stopped for want of it may read again."""
         count, size = self._under_way
-        self._under_way = 0, 0
+        self._under_way, self._receipts = (0, 0), {}
         self.messages -= count
         self.size -= size
         self._resume()
@@ -178,6 +187,25 @@ class Intake:
             if entry.owner is owner and entry.cut.ids:
                 self._give_back(number, entry)
         self._resume()
+
+    def _drop_repeats(self, owner: Owner, cut: Cut) -> None:
+        """Takes out of a cut what was sent again though it waits here for its acknowledgement."""
+        awaited = Counter(cut.ids)
+        awaited.update(self._receipts.get(owner, ()))
+        for entry in self._waiting.values():
+            if entry.owner is owner:
+                awaited.update(entry.cut.ids)
+        places: set[int] = set()
+        repeated: Counter[bytes] = Counter()
+        for place, packet_id in cut.again:
+            if awaited[packet_id] > 1:
+                awaited[packet_id] -= 1
+                repeated[packet_id] += 1
+                places.add(place)
+                cut.size -= min(cut.size, len(cut.messages[place].topic) + len(cut.messages[place].payload))
+        if places:
+            cut.messages = [message for place, message in enumerate(cut.messages) if place not in places]
+            cut.ids = [packet_id for packet_id in cut.ids if not _count_down(repeated, packet_id)]
 
     def _first(self) -> _Entry:
         return next(iter(self._waiting.values()))
@@ -246,3 +274,11 @@ class Intake:
         size = min(size, cut.size)
         cut.size -= size
         self.size -= size
+
+
+def _count_down(left: Counter[bytes], packet_id: bytes) -> bool:
+    """Whether one of it is still to be left out; then it is one less."""
+    if not left[packet_id]:
+        return False
+    left[packet_id] -= 1
+    return True

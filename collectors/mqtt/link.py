@@ -134,8 +134,11 @@ class Link(asyncio.BufferedProtocol, Generic[S]):
         for event in events:
             if type(event) is not Cut:
                 self._tell(self, event)
-            elif not self._intake.put(self, event, self._loop.time(), self._clock()):
+                continue
+            owed = len(event.ids)
+            if not self._intake.put(self, event, self._loop.time(), self._clock()):
                 self.hold(Hold.FULL)
+            self.session.unacknowledged -= owed - len(event.ids)  # what came twice is acknowledged once
         self.flush()
 
     def tick(self) -> None:

@@ -65,6 +65,8 @@ class Cut:
     ids: list[bytes] = field(default_factory=list)
     """Packet identifiers to acknowledge, as the two bytes that came; those of oversized packets among them."""
     oversized: list[Oversized] = field(default_factory=list)
+    again: list[tuple[int, bytes]] = field(default_factory=list)
+    """Place in `messages` and packet identifier of those that say that they were sent before."""
     size: int = 0
     """Bytes of the packets that `messages` came in."""
 
@@ -170,11 +172,11 @@ class Cutter:
                 if stop > end:
                     return
                 if first == 0x32:
-                    qos, retain = 1, False
+                    qos, retain, again = 1, False, 0
                 elif first == 0x30:
-                    qos, retain = 0, False
+                    qos, retain, again = 0, False, 0
                 elif first in _RARE_PUBLISHES:
-                    qos, retain = first >> 1 & 1, first & 1 == 1
+                    qos, retain, again = first >> 1 & 1, first & 1 == 1, first & 8
                 else:
                     return
                 topic = data[topic_at:payload_at]
@@ -194,6 +196,8 @@ class Cutter:
                 put(new(message, (topic, data[payload_at:stop], qos, retain)))
                 if qos:
                     owe(packet_id)
+                    if again:
+                        into.again.append((len(into.messages) - 1, packet_id))
                 room -= 1
                 at = stop
         finally:
@@ -248,6 +252,8 @@ class Cutter:
         else:
             into.messages.append(Message(topic, data[at:stop], first >> 1 & 1, first & 1 == 1))
             into.size += stop - start
+            if first & 8:
+                into.again.append((len(into.messages) - 1, packet_id))
         if packet_id:
             into.ids.append(packet_id)
 

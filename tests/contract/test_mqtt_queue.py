@@ -200,6 +200,29 @@ def test_a_lost_connection_takes_back_what_there_is_no_room_for() -> None:
     assert (intake.messages, intake.size) == (0, 0)
 
 
+def test_what_comes_again_while_it_waits_is_dropped_wherever_the_first_of_it_is() -> None:
+    intake, sender, other = Intake("s"), Connection(), Connection()
+    intake.put(sender, cut(1, 2), 0.0, 0)
+    under_way = intake.take()
+    intake.put(sender, cut(3, 4), 0.0, 0)
+    repeats = cut(5, 1, 4, 6, 5, 6, qos=1)
+    repeats.again = [(place, repeats.ids[place]) for place in (1, 2, 4, 5)]
+    intake.put(sender, repeats, 0.0, 0)
+    only_repeats = cut(2, 3)
+    only_repeats.again = [(0, only_repeats.ids[0]), (1, only_repeats.ids[1])]
+    assert intake.put(sender, only_repeats, 0.0, 0)
+    anothers = cut(1)
+    anothers.again = [(0, anothers.ids[0])]
+    intake.put(other, anothers, 0.0, 0)
+    assert [ids for _, ids in under_way.receipts] == [[b"\0\1", b"\0\2"]]
+    intake.settle()
+    handover = intake.take()
+    assert payloads(handover.batch.messages) == [3, 4, 5, 6, 1]
+    assert handover.receipts == [(sender, [b"\0\3", b"\0\4", b"\0\5", b"\0\6"]), (other, [b"\0\1"])]
+    intake.settle()
+    assert (intake.messages, intake.size) == (0, 0)
+
+
 def test_senders_that_cannot_wait_do_not_fill_memory_while_nothing_can_be_kept() -> None:
     intake = Intake("s", Limits(messages_max=100))
     for _ in range(1_000):

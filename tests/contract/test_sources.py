@@ -199,6 +199,30 @@ def test_an_acknowledgement_belongs_to_the_connection_that_its_message_came_on(k
 
 
 @SOURCES
+def test_what_is_sent_again_while_it_waits_is_kept_and_acknowledged_once(kind: type[Rig]) -> None:
+    async def scenario() -> None:
+        async with running(kind(V311)) as rig:
+            peer = await rig.peer()
+            rig.store.gate.clear()
+            peer.send(publish(b"t", b"1", 1, 7, V311))
+            await rig.store.until(lambda: bool(rig.store.attempts))
+            waiting = publish(b"t", b"2", 1, 8, V311)
+            again = [publish(b"t", b"%d" % n, 1, n + 6, V311, again=True) for n in (1, 2)]
+            peer.send(waiting, *again, *again)  # as a NATS gateway does after its ack_wait
+            peer.send(publish(b"t", b"3", 1, 9, V311))
+            assert await peer.silent(A_MOMENT_S)
+            rig.store.gate.set()
+            assert await peer.pubacks(3) == [7, 8, 9]
+            assert await peer.silent(A_MOMENT_S)
+            peer.send(publish(b"t", b"4", 1, 7, V311, again=True))  # it is free again: this is another message
+            assert await peer.pubacks(1) == [7]
+            assert [message.payload for message in rig.store.messages] == [b"1", b"2", b"3", b"4"]
+            await peer.close()
+
+    asyncio.run(scenario())
+
+
+@SOURCES
 def test_a_protocol_error_ends_that_connection_with_its_code_and_is_counted(kind: type[Rig]) -> None:
     async def scenario() -> None:
         async with running(kind()) as rig:
