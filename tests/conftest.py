@@ -18,6 +18,7 @@ settings.load_profile("dcim")
 
 PROGRAMS = {
     "mosquitto": ("mosquitto", "mosquitto"),
+    "nats": ("nats-server", "nats-server"),
     "browser": ("chromium", "chromium"),
     "victoria": ("victoria-metrics", "victoria-metrics"),
     "influxd": ("influxd", "influxd"),

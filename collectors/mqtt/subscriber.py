@@ -212,6 +212,14 @@ class Subscriber:
                     self._note(fault, what, todo)
 
     def _on_subscribed(self, codes: tuple[tuple[str, int], ...]) -> None:
+        shared = [topic_filter for topic_filter, _ in codes if topic_filter.startswith("$share/")]
+        if shared and self._settings.version == V311 and self._opened == 1:
+            _log.warning(
+                "shared subscriptions belong to MQTT 5; a broker of 3.1.1 may grant one and send nothing",
+                source=self.name,
+                filter=shared[0],
+                todo="Mosquitto and EMQX do share. At a NATS gateway give each collector filters of its own.",
+            )
         refused = [(topic_filter, code) for topic_filter, code in codes if code >= 0x80]
         for topic_filter, code in codes:
             if code < self._settings.qos and (topic_filter, code) not in self._lowered:

@@ -6,9 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiomqtt
@@ -17,54 +14,16 @@ from structlog.testing import capture_logs
 
 from collectors.mqtt import tls
 from collectors.mqtt.fields import V5, V311
-from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
-from dcim.core.ledger import Fault, Ledger
+from dcim.core.ledger import Fault
 from dcim.core.ports import Message, Oversized
 from tests import certificates
 from tests.mosquitto import Mosquitto
-from tests.mqtt_rig import PATIENCE_S, ListenerRig, Store, running
+from tests.mqtt_collector import Collector, collecting
+from tests.mqtt_rig import PATIENCE_S, ListenerRig, running
 
 pytestmark = pytest.mark.mosquitto
 VERSIONS = pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])
 SPOKEN = {V311: "mqttv311", V5: "mqttv5"}
-
-
-class Collector:
-    """A subscriber at a broker, with a store and an account of its own."""
-
-    def __init__(self, broker: Mosquitto, version: int = V5, **settings: object) -> None:
-        self.store, self.ledger = Store(), Ledger()
-        self.ledger.open("bus", "none", datetime.now(UTC))
-        defaults = {"client_id": "dcim", "filters": ("t/#",), "retry_base_s": 0.05, "retry_cap_s": 0.2}
-        merged = {"host": broker.host, "port": broker.port, "version": version} | defaults | settings
-        self.subscriber = Subscriber(SubscriberSettings(name="bus", **merged), self.ledger)
-
-    def faults(self) -> dict[Fault, int]:
-        return self.ledger.tallies()[0].faults
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110  neither ledger nor status ring a bell
-                await asyncio.sleep(0.01)
-
-    async def ready(self) -> None:
-        """Waits until the broker has it subscribed: a retained message is what tells."""
-        await self.until(lambda: any(message.topic == b"t/ready" for message in self.store.messages))
-
-    def numbers(self, topic: bytes = b"t/n") -> list[int]:
-        return [int(message.payload) for message in self.store.messages if message.topic == topic]
-
-
-@asynccontextmanager
-async def collecting(collector: Collector) -> AsyncIterator[Collector]:
-    run = asyncio.create_task(collector.subscriber.run(collector.store.deliver))
-    try:
-        yield collector
-        if run.done():
-            run.result()
-    finally:
-        run.cancel()
-        await asyncio.wait([run])
 
 
 def make_ready(broker: Mosquitto) -> None:

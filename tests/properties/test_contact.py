@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dcim.core.live import Latest
@@ -35,7 +35,6 @@ def readings(draw: st.DrawFn, points: list[int], second: float) -> Readings:
     return Readings.of(points, [to_us(at(second))] * len(points), [values[point] for point in points], quality)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_quiet_is_what_a_close_look_says(data: st.DataObject) -> None:
     latest, second = Latest(), 0.0
