@@ -105,6 +105,8 @@ class Ways:
         self.settings = settings or WaysSettings()
         self._started_us, self._ways, self._ledger, self._trouble = to_us(started), tuple(ways), ledger, trouble
         self._paces: Mapping[str, _Pace] = {way.status.name: _Pace() for way in ways}
+        self._before = {tally.source: tally.last_received for tally in ledger.tallies()}
+        """When an earlier run heard each source last: it may lie ahead of our clock, if that was set back since."""
 
     def watch(self, latest: Latest, plant: Plant, at: datetime) -> Detection:
         """Lost: no connection for a while, or nothing received for longer than its pace allows. Unknown: never heard
@@ -127,7 +129,8 @@ class Ways:
         since_us = self._started_us if status.since is None else max(status.since, self._started_us)
         last = tally.last_received if tally is not None else None
         last_us = None if last is None else to_us(last)
-        if last_us is not None and self._started_us <= last_us <= at_us:
+        heard = last != self._before.get(status.name)
+        if last_us is not None and heard:
             pace.hear(last_us, since_us if status.connected else at_us, self.settings)
         if not status.connected:
             if (at_us - since_us) / SECOND_US <= self.settings.gone_after_s:
@@ -138,8 +141,7 @@ class Ways:
         if last_us is None:
             return "nothing has ever been received from it"
         after_s = way.silent_after_s or pace.silent_after_s(at_us, self.settings)
-        # What lies ahead of our clock was heard by an earlier run, before the clock was set back.
-        quiet_us = since_us if last_us > at_us else max(last_us, since_us)
+        quiet_us = max(last_us, since_us) if heard else since_us
         if (at_us - quiet_us) / SECOND_US <= after_s:
             return ""
         return self._silent(way, pace, quiet_us, last_us, after_s, at_us)

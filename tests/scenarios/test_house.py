@@ -4,9 +4,10 @@ cause is one alarm, whatever follows from it."""
 from __future__ import annotations
 
 from dcim.core.findings import Bearing
-from dcim.core.ledger import Kind
+from dcim.core.ledger import Kind, Posting
+from dcim.detect.ways import Way, Ways
 from tests.scenarios.house import House, connect, lose, spool, trouble
-from tests.scenarios.loop import at
+from tests.scenarios.loop import START, at
 
 
 def always(second: int) -> bool:
@@ -97,6 +98,21 @@ def test_a_source_that_never_sent_is_not_known_to_be_lost() -> None:
 
 def test_a_source_that_an_earlier_run_has_heard_gets_its_time_from_the_start() -> None:
     house = House(lambda _: False, beats=False, heard_before_s=3600).play(6)
+    assert [line for line in house.told if "source-lost" in line] == ["04:12 source-lost activated"]
+
+
+def test_what_arrives_while_we_look_is_not_taken_for_an_earlier_run() -> None:
+    """The instant of a look is taken before it begins; a batch may be booked between the two."""
+    house = House(lambda second: second < 290, beats=False).play(5)
+    ways = Ways(START, [Way(house.status, "s")], house.ledger)
+    for second in range(300, 420, 2):
+        house.ledger.post([Posting("bus", "dsx", at=at(second + 0.3))])
+        assert ways.watch(house.latest, house.loops.plant, at(second)).findings == ()
+    assert ways.watch(house.latest, house.loops.plant, at(440)).findings
+
+
+def test_what_an_earlier_run_heard_may_lie_ahead_of_a_clock_that_was_set_back() -> None:
+    house = House(lambda _: False, beats=False, heard_before_s=-3600).play(6)
     assert [line for line in house.told if "source-lost" in line] == ["04:12 source-lost activated"]
 
 
