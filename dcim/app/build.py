@@ -9,7 +9,7 @@ import hmac
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +42,7 @@ from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
+from dcim.app.norms import NormsFile
 from dcim.app.series import SeriesBook
 from dcim.app.service import Service
 from dcim.app.settings import (
@@ -68,12 +69,18 @@ from dcim.core.points import PointIndex, PointRecord
 from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
+from dcim.detect.clocks import Clocks
 from dcim.detect.contact import Contact
+from dcim.detect.cooling import Cooling
+from dcim.detect.damp import Damp
+from dcim.detect.electrical import Electrical
 from dcim.detect.flow import Flow
 from dcim.detect.keeping import Keeping
 from dcim.detect.leak import Inventory
 from dcim.detect.limits import Limits
+from dcim.detect.sensors import Sensors
 from dcim.detect.silence import Silence
+from dcim.detect.thermal import Heat
 from dcim.detect.ways import Way, Ways
 from dcim.detect.window import Window
 from dcim.store.embedded import EmbeddedStore
@@ -114,7 +121,17 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 ledger.open(source.name, codec, started)
         pace = Pace()
         hub = Hub()
-        detectors = (Limits(ruleset.limits), Inventory())
+        # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
+        norms = NormsFile(_norms_path(settings))
+        known = norms.load()
+        learners = (Sensors, Heat, Cooling, Electrical)
+        sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
+        detectors = (Limits(ruleset.limits), sensors, Inventory(), heat, cooling, Damp(), electrical)
+
+        def keep() -> None:
+            norms.save({one.name: one.norms for one in (sensors, heat, cooling, electrical)})
+
+        closing.callback(_told, keep)
         engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after
         running = sources.open(ledger, clock)
         watch = Watch(
@@ -128,11 +145,13 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 Keeping(ledger, lambda: intake.trouble, lambda: _backlog(store)),
                 Ways(started, _ways(settings, running), ledger, lambda: intake.trouble),
                 Silence(started),
+                Clocks(),
             ),
             engine=engine,
             hub=hub,
             clock=clock,
             tick_s=settings.alarms.tick_s,
+            keep=keep,
         )
         series.follow(lambda: watch.plant)
         await engine.open(started)
@@ -511,6 +530,19 @@ def _remembered(store: TelemetryStore, started: datetime) -> Latest:
         )
         latest.take(readings, np.minimum(times, started_us))
     return latest
+
+
+def _norms_path(settings: Settings) -> Path | None:
+    """Beside the store; none where the store keeps nothing either."""
+    return None if settings.store.kind == "memory" else _beside(settings.store).with_suffix(".norms.parquet")
+
+
+def _told(keep: Callable[[], None]) -> None:
+    """At the end: what cannot be kept is told, and keeps nothing else from closing."""
+    try:
+        keep()
+    except Transient as error:
+        log.error("the norms were not kept", error=str(error))
 
 
 def _rules(settings: Settings) -> rules.Ruleset:

@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,10 @@ from dcim.core.findings import Detection, FindingKind
 from dcim.core.live import NEVER, Latest
 from dcim.core.plant import Plant, survey
 from dcim.core.points import Point, PointIndex
-from dcim.core.ports import Detector, Sentinel, Vigil
+from dcim.core.ports import Detector, Learner, Sentinel, Vigil
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
-from dcim.detect.window import Window
+from dcim.detect.window import Window, doubt
 
 log = structlog.get_logger()
 
@@ -47,6 +48,8 @@ LOOK_POINTS = 500
 """Points that a sentinel is shown at once: some milliseconds' work."""
 LOOK_SHARE = 0.2
 """So much of the time at most goes into looking at arrivals."""
+KEEP_EVERY = timedelta(minutes=10)
+"""How often norms are written down: they take a day and more to learn."""
 SURVEY_PAUSE_S = 0.2
 """Least time between two surveys of the plant; a tenth of the time at most goes into them."""
 
@@ -68,7 +71,9 @@ class Watch:
         hub: Hub,
         clock: Callable[[], datetime],
         tick_s: float,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
+        """keep: writes down what detectors have learned; may block, and may raise Transient."""
         self._index, self._placements = index, placements
         self.latest, self._window = latest, window
         window.only([])  # what the plant does not know, no detector asks for
@@ -93,6 +98,8 @@ class Watch:
         self._shown: dict[str, tuple[object, bool]] = {}
         self._told_us = to_us(clock())
         self._survey_due = 0.0
+        self._keep, self._kept_at = keep, clock()
+        self._looked: dict[str, _Looked] = {}  # by detector
 
     @property
     def newest_us(self) -> int | None:
@@ -156,6 +163,8 @@ class Watch:
             for kinds, detection in await asyncio.to_thread(self._survey, window, self.plant, self._needed, at):
                 await self._apply(detection, kinds, at)
             await self._settle(at)
+            self._learn()
+            await self._keep_norms(at)
 
     async def tell(self) -> None:
         """The loop of the event stream: a pulse and the hall's changes, once a second. Runs until cancelled."""
@@ -310,11 +319,34 @@ class Watch:
     ) -> list[tuple[frozenset[FindingKind], Detection]]:
         """Everything that looks on a tick, in a worker thread. needed: by detector, the points that it wants."""
         found: list[tuple[frozenset[FindingKind], Detection]] = []
+        distrusted: set[int] = set()
         for detector, points in zip(self._detectors, needed, strict=True):
-            frame = window.frame(points, to_us(at - detector.needs.look_back), to_us(at))
-            found.append((detector.kinds, detector.detect(frame, plant, at)))
+            looked = self._looked.get(detector.name)
+            # Half a tick early is in time: paces are multiples of the tick only by chance.
+            if looked is None or at - looked.at + timedelta(seconds=self._tick_s / 2) >= detector.needs.every:
+                frame = window.frame(points, to_us(at - detector.needs.look_back), to_us(at))
+                detection = detector.detect(doubt(frame, distrusted), plant, at)
+                found.append((detector.kinds, detection))
+                looked = self._looked[detector.name] = _Looked(at, detection.distrusted)
+            distrusted |= looked.distrusted
         found.extend((vigil.kinds, vigil.watch(self.latest, plant, at)) for vigil in self._vigils)
         return found
+
+    def _learn(self) -> None:
+        """Lets detectors that hold what they see against what is usual learn it, but for where an alarm stands."""
+        exempt = {AssetKey(view.site, view.asset) for view in self._engine.standing()}
+        for detector in self._detectors:
+            if isinstance(detector, Learner):
+                detector.learn(exempt)
+
+    async def _keep_norms(self, at: datetime) -> None:
+        if at - self._kept_at < KEEP_EVERY:
+            return
+        self._kept_at = at
+        try:
+            await asyncio.to_thread(self._keep)
+        except Transient as error:
+            log.error("the norms were not kept; they go on in memory", error=str(error))
 
     async def _apply(self, detection: Detection, kinds: frozenset[FindingKind], at: datetime) -> None:
         try:
@@ -332,6 +364,14 @@ class Watch:
 
 def _numbers(points: Iterable[Point]) -> npt.NDArray[np.intp]:
     return np.array([point.id for point in points], np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A detector's last look, and what it said is not to be believed."""
+
+    at: datetime
+    distrusted: frozenset[int]
 
 
 def _place(tile: halls.Tile) -> dict[str, Any]:

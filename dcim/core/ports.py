@@ -5,6 +5,7 @@ Lives here: shapes and promises. Not here: any implementation, and which one is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dcim.core.assets import AssetKey
 from dcim.core.findings import Detection, FindingKind
 from dcim.core.ledger import DeadLetter, Kind, Reject, RejectReason, Remark
 from dcim.core.live import Latest
@@ -305,6 +307,8 @@ class Needs:
 
     quantities: frozenset[str]
     look_back: timedelta
+    every: timedelta = timedelta(0)
+    """It need not look more often than this: what takes hours to come need not be looked for every second."""
 
 
 class Detector(Protocol):
@@ -322,6 +326,16 @@ class Detector(Protocol):
         quantity it needs, with at − look_back ≤ time ≤ at, sorted by point and time. The frame is not changed.
         Raises nothing for any such frame: what it cannot judge it lists as unknown.
         """
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A detector that holds what it sees against what is usual, which it learns."""
+
+    def learn(self, exempt: AbstractSet[AssetKey]) -> None:
+        """Takes what its last look measured into its norms: not of assets that are exempt because an alarm stands
+        there, and not of what that look found. Does nothing the second time after one look."""
         ...
 
 

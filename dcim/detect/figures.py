@@ -20,6 +20,15 @@ def figure(value: float, unit: str = "") -> str:
     return f"{value:,.{decimals}f} {unit}".strip().replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.1234), percent(1.5)
+    ('12.3 %', '150 %')
+    """
+    return figure(100.0 * share, "%")
+
+
 def duration(seconds: float) -> str:
     """A span of time as people say it.
 

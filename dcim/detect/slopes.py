@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from dcim.detect.traces import Floats
+
+Indices = npt.NDArray[np.intp]
 
 VALUES_MIN = 6
 """A slope of fewer values is not one."""
@@ -87,11 +91,14 @@ def noise(values: Floats, sigma_min: float, longer: Floats) -> Noise | None:
     rest, fitted, bend = _about_line(y, t), 2, 0
     if len(at) >= 2 * VALUES_MIN:
         knots = at[VALUES_MIN // 2 : -(VALUES_MIN // 2)]
-        bent = {int(knot): _about_line(y, t, float(knot)) for knot in knots[:: max(1, len(knots) // 24)]}
-        best = min(bent, key=lambda knot: float(bent[knot] @ bent[knot]))
+        tried = tuple(knots[:: max(1, len(knots) // 24)].tolist())
+        # What a basis explains is the square of its coefficients; where that is the most, the least is left over.
+        explained = ((_bases(t.tobytes(), tried) @ (y - y.mean())) ** 2).sum(axis=1)
+        best = tried[int(np.argmax(explained))]
+        bent = _about_line(y, t, float(best))
         # Two more numbers are fitted; they must be worth more than what chance gives the best of many knots.
-        if float(bent[best] @ bent[best]) * (1.0 + 12.0 / len(at)) < float(rest @ rest):
-            rest, fitted, bend = bent[best], 4, best
+        if float(bent @ bent) * (1.0 + 12.0 / len(at)) < float(rest @ rest):
+            rest, fitted, bend = bent, 4, best
     wild = _WILD_SIGMA * max(_SIGMA_PER_MAD * float(np.median(np.abs(rest))), 1e-300)
     rest = np.clip(rest, -wild, wild)
     freedom = len(at) - fitted
@@ -114,8 +121,8 @@ def slope(values: Floats, scatter: Noise) -> Slope | None:
     if len(at) < max(VALUES_MIN, COVERAGE_MIN * len(values)) or at[-1] != len(values) - 1:
         return None
     y, t = values[at], at.astype(np.float64)
-    early, late = np.triu_indices(len(at), 1)
-    per_bin = float(np.median((y[late] - y[early]) / (t[late] - t[early])))
+    early, late = _pairs(len(at))
+    per_bin = float(np.median((y[late] - y[early]) / (at[late] - at[early])))
     widened = scatter.sigma * math.sqrt((1.0 + scatter.correlation) / (1.0 - scatter.correlation))
     error = _SEN_LOSS * widened / math.sqrt(float(np.sum((t - t.mean()) ** 2)))
     line = y - per_bin * t
@@ -125,10 +132,31 @@ def slope(values: Floats, scatter: Noise) -> Slope | None:
 
 def _about_line(y: Floats, t: Floats, knot: float | None = None) -> Floats:
     """What least squares leaves of y about a line, that bends at the knot if there is one."""
-    columns = [np.ones_like(t), t] if knot is None else [np.ones_like(t), t, np.maximum(0.0, t - knot)]
-    basis, _ = np.linalg.qr(np.column_stack(columns))
+    basis = _basis(t.tobytes(), knot)
     rest: Floats = y - basis @ (basis.T @ y)
     return rest
+
+
+@lru_cache(maxsize=512)
+def _basis(times: bytes, knot: float | None) -> Floats:
+    """An orthonormal basis of lines over these times. Hundreds of loops are read at the same ones."""
+    t = np.frombuffer(times, np.float64)
+    columns = [np.ones_like(t), t] if knot is None else [np.ones_like(t), t, np.maximum(0.0, t - knot)]
+    basis, _ = np.linalg.qr(np.column_stack(columns))
+    basis.setflags(write=False)
+    return basis
+
+
+@lru_cache(maxsize=64)
+def _bases(times: bytes, knots: tuple[int, ...]) -> Floats:
+    """[knots, 3, times]: the bases of lines that bend at each."""
+    return np.stack([_basis(times, float(knot)).T for knot in knots])
+
+
+@lru_cache(maxsize=64)
+def _pairs(values: int) -> tuple[Indices, Indices]:
+    """Every two of so many values, the earlier and the later."""
+    return np.triu_indices(values, 1)
 
 
 def _about_step(y: Floats) -> float:

@@ -48,7 +48,7 @@ class Traces:
 
     def of(self, point: int) -> Trace:
         """The readings of one point; none where it has none."""
-        at = int(np.searchsorted(self.points, point))
+        at = int(np.searchsorted(self.points, np.uint32(point)))  # of their type, or all would be converted
         if at == len(self.points) or self.points[at] != point:
             rows = slice(0, 0)
         else:

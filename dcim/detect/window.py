@@ -8,6 +8,7 @@ Lives here: keeping, trimming and cutting. Not here: last values (dcim.core.live
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dcim.core.readings import Readings
+from dcim.core.readings import Quality, Readings
 
 Points: TypeAlias = Sequence[int] | npt.NDArray[np.intp]
 _N = TypeVar("_N", bound=np.generic)
@@ -119,6 +120,15 @@ class Window:
             self.dropped += excess
         self._sorted = rows
         self._fresh, self._fresh_rows = [], 0  # last: whoever finds nothing fresh finds all of it sorted
+
+
+def doubt(frame: pl.DataFrame, distrusted: AbstractSet[int]) -> pl.DataFrame:
+    """The frame with the readings of distrusted points marked as bad; the frame itself where there are none."""
+    if not distrusted:
+        return frame
+    doubted = pl.col("point").is_in(pl.Series(sorted(distrusted), dtype=pl.UInt32).implode())
+    bad = pl.lit(int(Quality.BAD), pl.UInt8)
+    return frame.with_columns(quality=pl.when(doubted).then(bad).otherwise(pl.col("quality")))
 
 
 def _merge(rows: Readings, more: Readings) -> Readings:

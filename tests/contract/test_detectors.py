@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcim.detect
@@ -27,6 +27,7 @@ from dcim.detect.keeping import Keeping
 from dcim.detect.limits import Limits
 from dcim.detect.silence import Silence
 from dcim.detect.ways import Way, Ways
+from tests.scenarios.full import Full, told
 from tests.scenarios.loop import SITE, START, Loops, at, healthy, history, now, taken, window
 
 
@@ -39,13 +40,14 @@ def _classes(verb: str) -> list[type[Any]]:
     return found
 
 
+LIMITS = rules.default().limits
 DETECTORS, SENTINELS, VIGILS = _classes("detect"), _classes("look"), _classes("watch")
 
 
 def made(kind: type[Any]) -> Any:
     """One of the kind, with its defaults."""
     if kind is Limits:
-        return Limits(rules.default().limits)
+        return Limits(LIMITS)
     if kind is Ways:
         ledger = Ledger()
         ledger.open("bus", "dsx", START)
@@ -62,17 +64,19 @@ class Subscribed:
 
 
 def test_every_detector_is_found_and_their_kinds_do_not_overlap() -> None:
-    assert (len(DETECTORS), len(SENTINELS), len(VIGILS)) == (2, 2, 3)
+    assert (len(DETECTORS), len(SENTINELS), len(VIGILS)) == (7, 2, 4)
     kinds = [kind for one in (*DETECTORS, *SENTINELS, *VIGILS) for kind in one.kinds]
     assert len(kinds) == len(set(kinds))
 
 
 EMPTY = Readings.empty().to_frame()
+FULL = Full(racks=2, gpus=2)
+SMALL = Loops(racks=2)
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_an_empty_window_is_not_health(kind: type[Any]) -> None:
-    answer = made(kind).detect(EMPTY, Loops().plant, START)
+    answer = made(kind).detect(EMPTY, FULL.plant, START)
     assert answer.findings == ()
     assert answer.unknown
     assert made(kind).detect(EMPTY, Plant(), START).findings == ()
@@ -80,20 +84,20 @@ def test_an_empty_window_is_not_health(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_the_frame_is_left_as_it_was_and_the_answer_depends_on_nothing_else(kind: type[Any]) -> None:
-    loops = Loops()
-    frame = history(loops, 400, {})
-    shown = window(frame, made(kind), loops.plant, 395)
-    before = shown.clone()
-    first = made(kind).detect(shown, loops.plant, at(395))
-    assert shown.equals(before)
-    assert made(kind).detect(shown, loops.plant, at(395)) == first
-    assert first.findings == ()
+    for loops, frame in ((Loops(), history(Loops(), 400, {})), (FULL, told(FULL, 400))):
+        shown = window(frame, made(kind), loops.plant, 395)
+        before = shown.clone()
+        first = made(kind).detect(shown, loops.plant, at(395))
+        assert shown.equals(before)
+        assert made(kind).detect(shown, loops.plant, at(395)) == first
+        assert first.findings == ()
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_no_frame_makes_a_detector_raise(kind: type[Any], data: st.DataObject) -> None:
-    loops = Loops(racks=2)
+    loops = data.draw(st.sampled_from([SMALL, FULL]))
     rows = data.draw(
         st.lists(
             st.tuples(
@@ -115,6 +119,27 @@ def test_no_frame_makes_a_detector_raise(kind: type[Any], data: st.DataObject) -
     ).sort("point", "time", maintain_order=True)
     detector = made(kind)
     detector.detect(window(frame, detector, loops.plant, 400), loops.plant, at(400))
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("how", ["constant", "null", "bad", "gaps", "one row", "backwards", "huge"])
+def test_odd_signals_are_no_exception_and_no_alarm(kind: type[Any], how: str) -> None:
+    frame = told(FULL, 600)
+    frame = {
+        "constant": lambda: frame.with_columns(value=pl.col("value").first().over("point")),
+        "null": lambda: frame.with_columns(value=pl.lit(None, pl.Float64)),
+        "bad": lambda: frame.with_columns(quality=pl.lit(int(Quality.BAD), pl.UInt8)),
+        "gaps": lambda: frame.filter(pl.col("time").dt.minute() % 3 != 0),
+        "one row": lambda: frame.head(1),
+        "backwards": lambda: frame.sort("point", "time", descending=[False, True]),
+        "huge": lambda: frame.with_columns(value=pl.col("value") * 1e60),
+    }[how]()
+    detector = made(kind)
+    answer = detector.detect(window(frame, detector, FULL.plant, 599), FULL.plant, at(599))
+    if how not in {"huge", "backwards"}:
+        assert answer.findings == ()
+    if how in {"null", "bad"}:
+        assert answer.unknown
 
 
 @pytest.mark.parametrize("kind", SENTINELS)

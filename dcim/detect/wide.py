@@ -1,0 +1,212 @@
+"""Wide: a window's frame as one matrix, points by even bins of time, made in one pass over all rows.
+
+For detectors that look at thousands of points at once. Lives here: binning, holding on, picking rows, and the few
+statistics over bins that several of them share. Not here: single traces (traces.py), what is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dcim.core.readings import Quality
+from dcim.core.times import SECOND_US
+from dcim.detect.traces import Floats, Grid
+
+Numbers = npt.NDArray[np.intp]
+Bools = npt.NDArray[np.bool_]
+_CHUNK_ROWS = 400_000
+"""Rows that are binned at once: their columns stay in the cache."""
+
+_LARGEST = 1e15
+"""What is larger was not measured; arithmetic with it would overflow."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wide:
+    """Readings by point and bin. The last row of each matrix stands for a point that there is not: nothing was read."""
+
+    grid: Grid
+    points: npt.NDArray[np.int64]
+    """Points that have readings, ascending."""
+    mean: Floats
+    """[points + 1, bins]: mean of what is neither missing nor bad; held over empty bins for grid.hold_s, else NaN."""
+    count: Floats
+    """[points + 1, bins]: how many readings that were; 0 where a value is only held."""
+    last: Floats
+    """[points + 1]: the last reading, NaN where it is missing or bad. States are read from here: they have no mean."""
+
+    def at(self, points: Numbers) -> Numbers:
+        """Row of each of these points, in their shape; −1 is no point."""
+        if not len(self.points):
+            return np.full(points.shape, -1, np.intp)
+        row = np.minimum(np.searchsorted(self.points, points), len(self.points) - 1)
+        found: Numbers = np.where((points >= 0) & (self.points[row] == points), row, -1)
+        return found
+
+    def means(self, points: Numbers) -> Floats:
+        """[*points.shape, bins]."""
+        means: Floats = self.mean[self.at(points)]
+        return means
+
+    def counts(self, points: Numbers) -> Floats:
+        """[*points.shape, bins]."""
+        counts: Floats = self.count[self.at(points)]
+        return counts
+
+    def lasts(self, points: Numbers) -> Floats:
+        """[*points.shape]."""
+        lasts: Floats = self.last[self.at(points)]
+        return lasts
+
+
+def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
+    """The matrix of a frame that is sorted by point; one that is not is sorted first. Times may be in any order, but
+    then `last` is that of the row that comes last."""
+    cuts = Cuts.of(frame)
+    points, bins = len(cuts.points), grid.bins
+    mean = np.full((points + 1, bins), np.nan)
+    count = np.zeros((points + 1, bins))
+    last = np.full(points + 1, np.nan)
+    if points:
+        end = cuts.ends - 1
+        last[:-1] = np.where(cuts.quality[end] < Quality.BAD, cuts.value[end], np.nan)
+    bin_us = int(grid.bin_s * SECOND_US)
+    for first, beyond in cuts.chunks():
+        rows = slice(int(cuts.starts[first]), int(cuts.ends[beyond - 1]))
+        key = (bins - 1) - (grid.until_us - cuts.time[rows]) // bin_us
+        value = cuts.value[rows]
+        inside = (key >= 0) & (key < bins)
+        key += np.repeat(np.arange(beyond - first) * bins, cuts.ends[first:beyond] - cuts.starts[first:beyond])
+        good = inside & (cuts.quality[rows] < Quality.BAD) & ~np.isnan(value)
+        size = (beyond - first) * bins
+        heard = None
+        if not good.all():
+            heard = np.bincount(key[inside], minlength=size).reshape(-1, bins) > 0
+            key, value = key[good], value[good]
+        counted = np.bincount(key, minlength=size).reshape(-1, bins)
+        total = np.bincount(key, weights=value, minlength=size).reshape(-1, bins)
+        count[first:beyond] = counted
+        np.divide(total, counted, out=mean[first:beyond], where=counted > 0)
+        mean[first:beyond][np.abs(mean[first:beyond]) > _LARGEST] = np.nan
+        _hold(mean[first:beyond], counted > 0 if heard is None else heard, int(grid.hold_s / grid.bin_s))
+    return Wide(grid, cuts.points, mean, count, last)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cuts:
+    """The columns of a frame, and where each point begins and ends in them."""
+
+    points: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    time: npt.NDArray[np.int64]
+    value: Floats
+    """NaN where missing; bad ones are as they came."""
+    quality: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Cuts:
+        """Columns are shared with the frame where they can be, and never written into."""
+        point = frame["point"].to_numpy()
+        starts = np.flatnonzero(np.append(True, point[1:] != point[:-1])) if len(point) else np.zeros(0, np.int64)
+        points = point[starts].astype(np.int64)
+        if (np.diff(points) <= 0).any():
+            return cls.of(frame.sort("point", maintain_order=True))
+        return cls(
+            points,
+            starts,
+            np.append(starts[1:], len(point)) if len(starts) else starts,
+            frame["time"].to_physical().to_numpy(),
+            frame["value"].cast(pl.Float64).to_numpy(),
+            frame["quality"].to_numpy(),
+        )
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """Runs of points [first, beyond) that have about _CHUNK_ROWS rows together."""
+        first = 0
+        while first < len(self.points):
+            beyond = int(np.searchsorted(self.ends, self.starts[first] + _CHUNK_ROWS, side="right"))
+            beyond = max(beyond, first + 1)
+            yield first, beyond
+            first = beyond
+
+
+def _hold(mean: Floats, heard: Bools, hold_bins: int) -> None:
+    """Fills empty bins from the one before, in place; one in which only bad readings came ends the holding."""
+    if heard.all():
+        return
+    bins = np.arange(mean.shape[1])
+    source = np.maximum.accumulate(np.where(heard, bins, -1), axis=1)
+    held = ~heard & (source >= 0) & (bins - source <= hold_bins)
+    row, place = np.nonzero(held)
+    mean[row, place] = mean[row, source[held]]
+
+
+def steady(values: Floats, span: int, share: float) -> Bools:
+    """[…, bins]: whether the values of a bin and of the span − 1 before it lie within `share` of their largest
+    magnitude. False where one of them is missing, and in the first bins, which have too few before them."""
+    calm = np.zeros(values.shape, np.bool_)
+    if values.shape[-1] >= span:
+        runs = np.lib.stride_tricks.sliding_window_view(values, span, axis=-1)
+        high, low = runs.max(axis=-1), runs.min(axis=-1)
+        calm[..., span - 1 :] = high - low <= share * np.maximum(np.abs(high), np.abs(low))
+    return calm
+
+
+def over(values: Floats, where: Bools, least: int) -> Floats:
+    """[…]: mean over the bins that `where` picks and that hold a value; NaN where those are fewer than `least`."""
+    used = where & ~np.isnan(values)
+    number = used.sum(axis=-1)
+    total = np.where(used, values, 0.0).sum(axis=-1)
+    mean: Floats = np.where(number >= max(least, 1), total / np.maximum(number, 1), np.nan)
+    return mean
+
+
+def any_of(mask: Bools) -> Bools:
+    """[…]: whether the mask is set anywhere along its last axis."""
+    found: Bools = np.any(mask, axis=-1)
+    return found
+
+
+def all_of(mask: Bools) -> Bools:
+    """[…]: whether the mask is set everywhere along its last axis."""
+    found: Bools = np.all(mask, axis=-1)
+    return found
+
+
+def recent(values: Floats, bins: int) -> Floats:
+    """[…]: mean of the last so many bins; NaN where the last one is missing."""
+    tail = values[..., -bins:]
+    mean = over(tail, np.ones(tail.shape, np.bool_), 1)
+    mean[np.isnan(values[..., -1])] = np.nan
+    return mean
+
+
+def median(values: Floats, least: int = 1) -> Floats:
+    """[…]: median along the last axis of what is not NaN; NaN where that is fewer than `least`."""
+    known = values.shape[-1] - np.isnan(values).sum(axis=-1)
+    ranked = np.sort(values, axis=-1)  # NaN goes to the end
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    low = np.take_along_axis(ranked, np.maximum((known - 1) // 2, 0)[..., None], axis=-1)[..., 0]
+    high = np.take_along_axis(ranked, np.minimum(known // 2, values.shape[-1] - 1)[..., None], axis=-1)[..., 0]
+    middle: Floats = np.where(known >= max(least, 1), (low + high) / 2.0, np.nan)
+    return middle
+
+
+def by_group(values: Floats, group: Numbers, groups: int, least: int = 1) -> Floats:
+    """[groups]: median of the values of each group; group −1 is none. NaN where fewer than `least` are known."""
+    known = np.flatnonzero((group >= 0) & ~np.isnan(values))
+    order = known[np.lexsort((values[known], group[known]))]
+    number = np.bincount(group[order], minlength=groups)
+    start = np.cumsum(number) - number
+    ranked = np.append(values[order], np.nan)
+    beyond = len(order)
+    low = np.where(number > 0, start + (number - 1) // 2, beyond)
+    high = np.where(number > 0, start + number // 2, beyond)
+    middle: Floats = np.where(number >= max(least, 1), (ranked[low] + ranked[high]) / 2.0, np.nan)
+    return middle

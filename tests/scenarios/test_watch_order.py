@@ -1,0 +1,106 @@
+"""The watch's own part in detection: what is distrusted, how often each looks, and when norms are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from alerts.engine import Engine
+from dcim.app.hub import Hub
+from dcim.app.watch import Watch
+from dcim.core.assets import AssetKey
+from dcim.core.findings import Detection, FindingKind
+from dcim.core.live import Latest
+from dcim.core.plant import Plant
+from dcim.core.points import PointIndex
+from dcim.core.ports import Needs
+from dcim.core.readings import Quality
+from dcim.detect.window import Window
+from tests.scenarios.loop import START, Loops, at, healthy, now
+
+LOOPS = Loops(racks=2)
+LIAR = LOOPS["r-0", "RackPower"]
+
+
+class Looker:
+    """Says what it is told to say, and remembers what it was shown."""
+
+    kinds = frozenset({FindingKind.HEAT_UNBALANCED})
+
+    def __init__(self, name: str, *, every_s: float = 0.0, distrusts: AbstractSet[int] = frozenset()) -> None:
+        self.name, self.distrusts = name, frozenset(distrusts)
+        self.needs = Needs(frozenset({"RackPower"}), timedelta(seconds=60), timedelta(seconds=every_s))
+        self.shown: list[pl.DataFrame] = []
+        self.exempt: list[AbstractSet[AssetKey]] = []
+
+    def detect(self, window: pl.DataFrame, plant: Plant, at: datetime) -> Detection:
+        self.shown.append(window)
+        return Detection(distrusted=self.distrusts)
+
+    def learn(self, exempt: AbstractSet[AssetKey]) -> None:
+        self.exempt.append(exempt)
+
+    @property
+    def believed(self) -> set[int]:
+        last = self.shown[-1]
+        return set(last.filter(pl.col("quality") < int(Quality.BAD))["point"].to_list())
+
+
+class Standing:
+    """An engine with one alarm standing."""
+
+    def standing(self) -> list[Any]:
+        return [type("View", (), {"site": "s", "asset": "r-1"})()]
+
+
+def watch(*lookers: Looker) -> Watch:
+    return Watch(
+        index=PointIndex(),
+        placements={},
+        latest=Latest(),
+        window=Window(timedelta(seconds=60)),
+        sentinels=(),
+        detectors=lookers,
+        vigils=(),
+        engine=cast("Engine", Standing()),
+        hub=Hub(),
+        clock=lambda: START,
+        tick_s=2.0,
+    )
+
+
+def survey(watching: Watch, second: float) -> int:
+    window = Window(timedelta(seconds=60))
+    window.offer(now(healthy(LOOPS), second))
+    needed = [np.array([p.id for p in LOOPS.plant.of("RackPower")], np.intp) for _ in watching._detectors]
+    return len(watching._survey(window, LOOPS.plant, needed, at(second)))
+
+
+def test_what_is_distrusted_is_shown_as_bad_to_those_after_it_alone() -> None:
+    before, doubter, after = Looker("limits"), Looker("sensors", distrusts={LIAR}), Looker("heat")
+    survey(watch(before, doubter, after), 0.0)
+    assert LIAR in before.believed
+    assert LIAR in doubter.believed
+    assert after.believed == {LOOPS["r-1", "RackPower"]}
+
+
+def test_each_looks_as_often_as_it_needs_and_its_distrust_lasts_until_it_looks_again() -> None:
+    doubter, after = Looker("sensors", every_s=10.0, distrusts={LIAR}), Looker("heat")
+    watching = watch(doubter, after)
+    answers = [survey(watching, 2.0 * tick) for tick in range(10)]
+    assert answers == [2, 1, 1, 1, 1, 2, 1, 1, 1, 1]
+    assert len(after.shown) == 10
+    assert LIAR not in after.believed
+    doubter.distrusts = frozenset()
+    survey(watching, 20.0)
+    assert LIAR in after.believed
+
+
+def test_learners_learn_but_not_where_an_alarm_stands() -> None:
+    looker = Looker("heat")
+    watch(looker)._learn()
+    assert looker.exempt == [{AssetKey("s", "r-1")}]
