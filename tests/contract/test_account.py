@@ -10,7 +10,9 @@ import duckdb
 
 from dcim.app.settings import Store
 from dcim.core.errors import Transient
-from dcim.core.ports import Appended
+from dcim.core.ledger import DeadLetter
+from dcim.core.ports import Appended, Backlog
+from dcim.core.times import SECOND_US, now, to_us
 from tests.contract.inside import Inside, inside, rack_metadata, rack_value, value
 
 FLOW = rack_metadata("RackLiquidFlow", engUnit="gpm")
@@ -100,6 +102,34 @@ def test_a_damaged_account_is_set_aside_and_counting_starts_anew(tmp_path: Path)
         con.execute("update account set body = 'gnawed at'")
     inside(after, store=store)
     assert [Path(file).read_bytes() for file in told] == [b"gnawed at"]
+
+
+def test_what_waits_for_a_server_behind_the_store_is_told() -> None:
+    waiting = Backlog(
+        waiting=7, bytes=850, bytes_max=1_000, oldest_us=to_us(now()) - 90 * SECOND_US, forwarded=5, overtaken=2,
+        dead_lettered={DeadLetter.TYPE_CONFLICT: 3}, damaged=1, trouble="the server does not answer",
+    )  # fmt: skip
+
+    async def scenario(hall: Inside) -> None:
+        hall.service.context.condition.backlog = lambda: waiting
+        ledger = await hall.get("/api/v1/ledger")
+        told = ledger["store"]["backlog"]
+        assert 90 <= told.pop("oldest_s") < 120
+        assert told == {
+            "waiting": 7, "bytes": 850, "bytes_max": 1_000, "forwarded": 5, "overtaken": 2,
+            "dead_lettered": {"type_conflict": 3}, "damaged": 1, "trouble": "the server does not answer",
+        }  # fmt: skip
+        assert ledger["warnings"] == ["the server does not answer"]
+        assert (await hall.get("/readyz"))["trouble"] is None, "what comes is kept all the same"
+        metrics = (await hall.client.get("/metrics")).text
+        for line in (
+            "dcim_spool_bytes 850.0",
+            'dcim_dead_lettered_total{reason="type_conflict"} 3.0',
+            "dcim_spool_trouble 1.0",
+        ):
+            assert line in metrics
+
+    inside(scenario)
 
 
 def test_what_is_in_the_way_is_told_until_it_is_gone() -> None:

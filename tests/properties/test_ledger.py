@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcim.core import account
@@ -45,7 +45,8 @@ def ledger(accounts: bytes | None = None, since: datetime = START) -> Ledger:
     return made
 
 
-@given(st.lists(postings(), max_size=8), st.lists(postings(), max_size=8))
+@settings(max_examples=40)
+@given(st.lists(postings(), max_size=6), st.lists(postings(), max_size=6))
 def test_books_balance_and_outlive_the_process(before: list[Posting], after: list[Posting]) -> None:
     first = ledger()
     for posting in before:
