@@ -37,7 +37,9 @@ class Bookmark:
     account: bytes = b""
     """The account of the ledger at the end."""
     stale: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    """Steps whose readings changed since they were last rolled up, as `Stale.dump` has them."""
+    """Steps that are not rolled up, as `RollUp.dump` has them."""
+    beyond: Mapping[str, int] = field(default_factory=dict)
+    """Up to where steps were touched, as `RollUp.beyond` has it."""
 
 
 def save(path: Path, bookmark: Bookmark) -> None:
@@ -47,6 +49,7 @@ def save(path: Path, bookmark: Bookmark) -> None:
         "end": bookmark.end,
         "waiting": bookmark.waiting,
         "stale": bookmark.stale,
+        "beyond": bookmark.beyond,
         "points": len(bookmark.newest),
         "account_bytes": len(bookmark.account),
     }
@@ -106,4 +109,5 @@ def load(path: Path) -> Bookmark | None:
         ),
         account=account,
         stale={tier: {int(hour): mask for hour, mask in steps.items()} for tier, steps in meta["stale"].items()},
+        beyond=meta["beyond"],
     )

@@ -9,7 +9,7 @@ and aggregates in windows over nothing but values that are usable."""
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import polars as pl
@@ -24,6 +24,25 @@ Span = tuple[int, int]
 
 POINTS_MAX: Final = 400
 """So many points are named in one question."""
+
+ANSWER: Final[Mapping[str, pl.DataType]] = {
+    "point": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+    "value": pl.Float64(),
+    "weight": pl.Float64(),
+    "quality": pl.UInt8(),
+}
+"""What reading asks for. quality: as it is written."""
+STEPS: Final[Mapping[str, pl.DataType]] = {
+    "point": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+    "sum": pl.Float64(),
+    "count": pl.Int64(),
+    "min": pl.Float64(),
+    "max": pl.Float64(),
+    "quality": pl.UInt8(),
+}
+"""What a step is made of."""
 
 _USABLE = f'r._field != "{QUALITY_FIELD}" and r._field !~ /{BAD_SUFFIX}$/'
 _QUALITY = f'r._field == "{QUALITY_FIELD}"'
@@ -96,22 +115,14 @@ def presence(bucket: str, points: Sequence[str] | None, span: Span) -> str:
     return f'{data} |> keep(columns: ["point", "_time"])'
 
 
-def roll_up(bucket: str, into: str, span: Span, every_us: int) -> str:
-    """Writes what a tier keeps of the steps in a span (which begins and ends with a step) into its bucket, over what is
-    there already. Answers nothing."""
-    kept = "\n".join(
-        f"""data |> filter(fn: (r) => {_USABLE}) {_window(every_us, how)}
-  |> map(fn: (r) => ({{r with _field: r._field + "_{how}"}})) |> to(bucket: {text(into)})
-  |> filter(fn: (r) => false) |> yield(name: "{how}")"""
-        for how in _KEPT
-    )
-    return f"""data = {_range(bucket, span)}
+def whole_steps(bucket: str, points: Sequence[str], span: Span, every_us: int) -> str:
+    """All that a tier keeps of the steps in a span, out of the readings of these points. Answered by `answered` in the
+    columns of STEPS."""
+    usable = f"data |> filter(fn: (r) => {_USABLE})"
+    kept = "\n".join(f"{usable} {_window(every_us, how)} {_give(how)}" for how in ("sum", "count", "min", "max"))
+    return f"""data = {_points(bucket, points, span)}
 {kept}
-data |> filter(fn: (r) => {_QUALITY}) {_window(every_us, "min")} |> filter(fn: (r) => r._value == 1)
-  |> to(bucket: {text(into)}) |> filter(fn: (r) => false) |> yield(name: "quality")"""
-
-
-_KEPT: Final[tuple[Aggregate, ...]] = ("mean", "min", "max", "count")
+data |> filter(fn: (r) => {_QUALITY}) {_window(every_us, "min")} {_give("quality")}"""
 
 
 def _range(bucket: str, span: Span) -> str:
@@ -140,37 +151,28 @@ def _give(column: str) -> str:
   |> rename(columns: {{_value: "{column}"}}) |> yield(name: "{column}")"""
 
 
-def answered(answer: bytes) -> pl.DataFrame:
-    """The columns of ANSWER: a row for each value that was given, with null in the other columns. What was given of one
-    point and time is not brought together yet."""
-    found = [pl.DataFrame(schema=ANSWER)]
+def answered(answer: bytes, columns: Mapping[str, pl.DataType] = ANSWER) -> pl.DataFrame:
+    """These columns, of which point (the tag) and time are the first: a row for each value that was given, with null in
+    the other columns. What was given of one point and time is not brought together yet."""
+    types = {"point": pl.String(), "_time": pl.String(), **dict([*columns.items()][2:])}
+    found = [pl.DataFrame(schema=columns)]
     for block in _blocks(answer):
-        frame = pl.read_csv(io.BytesIO(block), schema_overrides=_TYPES, columns=_columns(block))
-        columns = [pl.col(name) if name in frame.columns else pl.lit(None, dtype).alias(name) for name, dtype in _GIVEN]
-        found.append(frame.select("point", _TIME, *columns))
+        head = block.split(b"\r\n", 1)[0].decode().split(",")
+        frame = pl.read_csv(
+            io.BytesIO(block), schema_overrides=types, columns=[name for name in head if name in types]
+        ).with_columns(_TIME)
+        found.append(
+            frame.select(
+                pl.col(name) if name in frame.columns else pl.lit(None, dtype).alias(name)
+                for name, dtype in columns.items()
+            )
+        )
     return pl.concat(found)
-
-
-ANSWER: Final = {
-    "point": pl.String(),
-    "time": pl.Datetime("us", "UTC"),
-    "value": pl.Float64(),
-    "weight": pl.Float64(),
-    "quality": pl.UInt8(),
-}
-"""point: the tag. quality: as it is written."""
-_GIVEN: Final = tuple(ANSWER.items())[2:]
-_TYPES: Final = {"point": pl.String(), "_time": pl.String(), **dict(_GIVEN)}
 
 
 def _blocks(answer: bytes) -> Iterator[bytes]:
     """The tables of an answer that have a head of their own."""
     return (block.strip(b"\r\n") for block in answer.split(b"\r\n\r\n") if block.strip(b"\r\n"))
-
-
-def _columns(block: bytes) -> list[str]:
-    head = block.split(b"\r\n", 1)[0].decode()
-    return [name for name in head.split(",") if name in _TYPES]
 
 
 def chunks(points: Iterable[str]) -> Iterator[list[str]]:

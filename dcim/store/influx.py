@@ -52,17 +52,17 @@ from dcim.store.bookmark import Bookmark
 from dcim.store.dead_letters import DeadLetters
 from dcim.store.embedded import EmbeddedStore
 from dcim.store.flux import Span
-from dcim.store.forwarder import Forwarder
+from dcim.store.forwarder import Forwarder, packed
 from dcim.store.influx_buckets import names
 from dcim.store.influx_client import InfluxServer
-from dcim.store.influx_reads import Reads, readings_of
+from dcim.store.influx_reads import Reads, readings_of, steps_of
 from dcim.store.line_protocol import Lines, Series
 from dcim.store.newest import Newest
 from dcim.store.parcel import Account, pack, pack_account, unpack
 from dcim.store.ranges import ranges
 from dcim.store.recent import ROWS_MAX, Recent
 from dcim.store.retention import STEP_US, Retention, Tier
-from dcim.store.rollup import HOUR_US, PACES, Pace, RollUp, Stale, Work
+from dcim.store.rollup import HOUR_US, PACES, Pace, RollUp, Work
 from dcim.store.sift import END_US, numbers_of, sift
 from dcim.store.spool import Spool
 
@@ -76,7 +76,8 @@ REPLAY_BYTES_MAX: Final = 256 * 2**20
 SCAN_BYTES_MAX: Final = 512 * 2**20
 """A window that would have to read through more of the spool than this cannot be answered until that is handed on."""
 QUERY_S: Final = 60.0
-ROLL_S: Final = 600.0
+STEP_LINES: Final = 2_000
+"""Steps in one request: their lines are longer than those of readings."""
 ASK_S: Final = 3.0
 """So long at most a batch waits for the server to say which of its late rows it has."""
 ASK_AGAIN_US: Final = 10_000_000
@@ -155,7 +156,6 @@ class InfluxStore:
         self.path = folder
         self._place, self._clock, self._retention = place, clock, retention or Retention()
         self._buckets = names(place.bucket)
-        self._stale = Stale(paces)
         self._writing = Lock()
         """Held by the one thread that appends, or notes what was appended."""
         self._noting = Lock()
@@ -179,20 +179,28 @@ class InfluxStore:
             self._newest = Newest()
             self._complete, self._told = True, list[str]()
             """Whether the newest reading of every point is known; damage, in words."""
-            self._recent, position = self._resume(recent_rows)
+            self._recent, noted = self._resume(recent_rows)
+            self._rollup = RollUp(
+                self._write_steps,
+                self._remake,
+                lambda: self._floors()[Tier.RAW],
+                self._now,
+                paces,
+                noted.stale,
+                noted.beyond,
+            )
             self._forwarder = Forwarder(
                 self._spool,
                 self._letters,
                 place.bucket,
-                position=position,
+                position=noted.position,
                 block=self._lines.block,
                 there=self._there,
-                touch=lambda rows: self._stale.touch(rows.time, self._now()),
+                passed=self._rollup.passed,
                 clock=self._now,
                 sleep=sleep,
             )
-            self._rollup = RollUp(self._stale, self._roll, lambda: self._floors()[Tier.RAW], self._now)
-            self._reads = Reads(self._buckets, self._ask, self._lines.tags, self._waiting_rows, self._stale.rolled)
+            self._reads = Reads(self._buckets, self._ask, self._lines.tags, self._waiting_rows, self._rollup.rolled)
             self._host = _Host(self._main)
             closing.callback(self._host.close)
             self._host.start()
@@ -408,7 +416,8 @@ class InfluxStore:
     def _there_now(self, rows: Readings) -> npt.NDArray[np.bool_] | None:
         """Which rows the server has, if it says so at once and has all that memory does not hold any more."""
         progress = self._forwarder.progress
-        if not self._complete or self._now() < self._ask_again_us or self._recent.first > progress.mark.position:
+        unsure = not self._complete or progress.trouble or self._now() < self._ask_again_us
+        if unsure or self._recent.first > progress.mark.position:
             return None
         try:
             return self._host.call(self._there(rows), ASK_S)
@@ -445,10 +454,10 @@ class InfluxStore:
 
     # Opening
 
-    def _resume(self, recent_rows: int) -> tuple[Recent, int]:
+    def _resume(self, recent_rows: int) -> tuple[Recent, Bookmark]:
         """Memory as it was: out of the bookmark, and of what the spool has since. Answers the rows that were taken
-        lately, and how far was handed on."""
-        noted = bookmark.load(self.path / "bookmark")
+        lately, and the bookmark as it holds now."""
+        noted, stale = bookmark.load(self.path / "bookmark"), dict[str, dict[int, int]]()
         if noted is None:
             if self._spool.end:
                 self._complete = False
@@ -458,12 +467,11 @@ class InfluxStore:
                 )
                 last = self._now() // HOUR_US
                 hours = dict.fromkeys(range(last - LOST_US // HOUR_US, last + 1), 2**60 - 1)
-                self._stale.load({Tier.MINUTE.value: hours, Tier.HOUR.value: hours}, self._now())
-            noted = Bookmark(self._spool.position, self._spool.position, 0, Readings.empty())
+                stale = {Tier.MINUTE.value: hours, Tier.HOUR.value: hours}
+            noted = Bookmark(self._spool.position, self._spool.position, 0, Readings.empty(), stale=stale)
         elif noted.end > self._spool.end:
             self._told.append(f"the spool is not the one that was left: the {noted.waiting} readings in it are gone")
             noted = replace(noted, position=self._spool.position, end=self._spool.end, waiting=0)
-        self._stale.load(noted.stale, self._now())
         self._newest.take(noted.newest)
         position = max(noted.position, self._spool.position)
         first = position if self._spool.bytes_held <= REPLAY_BYTES_MAX else max(position, noted.end)
@@ -485,7 +493,7 @@ class InfluxStore:
             at = records[-1][0] + 1
         kept = self._local.booked()
         self._serials = counter(max(self._account.serial, Account.unpack(kept).serial if kept else 0) + 1)
-        return recent, position
+        return recent, replace(noted, position=position)
 
     def _note(self) -> None:
         """Writes the bookmark of this moment, and gives room back in the spool."""
@@ -496,9 +504,9 @@ class InfluxStore:
     def _moment(self) -> Bookmark:
         """The bookmark of this moment. The caller holds _writing: memory and the end of the spool agree."""
         position, done = self._forwarder.progress.mark
-        stale, newest = self._stale.dump(), self._newest.readings()
+        stale, beyond, newest = self._rollup.dump(), self._rollup.beyond(), self._newest.readings()
         account = self._account.pack() if self._account.serial else b""
-        return Bookmark(position, self._spool.end, max(0, self._taken - done), newest, account, stale)
+        return Bookmark(position, self._spool.end, max(0, self._taken - done), newest, account, stale, beyond)
 
     def _keep(self, moment: Bookmark) -> None:
         with self._noting:
@@ -577,9 +585,22 @@ class InfluxStore:
                 self._recent.raise_floors(self._newest.readings())
                 self._complete = True
 
-    async def _roll(self, work: Work) -> None:
-        question = flux.roll_up(self._buckets[Tier.RAW], self._buckets[work.tier], work.span, STEP_US[work.tier])
-        await self._server.query(question, ROLL_S)
+    async def _write_steps(self, tier: Tier, steps: pl.DataFrame) -> None:
+        for part in steps.iter_slices(STEP_LINES):
+            lines = await asyncio.to_thread(self._lines.steps, part)
+            await self._server.write(self._buckets[tier], packed(lines))
+
+    async def _remake(self, work: Work) -> None:
+        """Makes steps anew of what the server has."""
+        points = self._newest.readings().point if work.points is None else work.points
+        for start in range(0, len(points), flux.POINTS_MAX):
+            some = points[start : start + flux.POINTS_MAX]
+            numbers = pl.DataFrame({"point": await asyncio.to_thread(self._lines.tags, some), "number": some})
+            named = numbers["point"].to_list()
+            question = flux.whole_steps(self._buckets[Tier.RAW], named, work.span, STEP_US[work.tier])
+            await self._write_steps(
+                work.tier, steps_of(flux.answered(await self._query(question), flux.STEPS), numbers)
+            )
 
     async def _there(self, rows: Readings) -> npt.NDArray[np.bool_]:
         """Which rows have their (point, time) on the server."""
@@ -661,6 +682,12 @@ class _Lines:
         with self._lock:
             self._learn(np.unique(rows.point))
             return self._lines.block(rows)
+
+    def steps(self, frame: pl.DataFrame) -> bytes:
+        """See Lines.steps."""
+        with self._lock:
+            self._learn(frame["point"].unique().to_numpy())
+            return self._lines.steps(frame)
 
     def tags(self, points: npt.NDArray[np.uint32]) -> list[str]:
         """By row, what the point is found by."""

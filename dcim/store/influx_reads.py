@@ -116,6 +116,23 @@ def readings_of(answer: pl.DataFrame) -> pl.DataFrame:
     return both.unique(["point", "time"], keep="first", maintain_order=True)
 
 
+def steps_of(answer: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
+    """What was answered of whole steps, as frames for Lines.steps. numbers: point (the tag), number."""
+    return (
+        _named(answer, numbers)
+        .group_by("point", start=_AT)
+        .agg(
+            pl.col("sum").sum(),
+            pl.col("count").sum(),
+            pl.col("min").min(),
+            pl.col("max").max(),
+            uncertain=pl.col("quality").min() == int(Quality.UNCERTAIN),
+        )
+        .filter(pl.col("count") > 0)
+        .with_columns(pl.col("uncertain").fill_null(value=False))
+    )
+
+
 def _named(answer: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
     """Points by number instead of by tag."""
     joined = answer.join(numbers, on="point", how="inner")

@@ -180,6 +180,30 @@ class Lines:
         pl.select(heads, pl.concat_str(parts)).write_csv(text, include_header=False, separator="=", quote_style="never")
         return text.getvalue()
 
+    def steps(self, frame: pl.DataFrame) -> bytes:
+        """One line for each row of what a tier keeps of a step: mean, least, greatest and number, in fields with these
+        names behind that of the value; and the quality 1 where a value was uncertain.
+
+        frame: columns start (microseconds), point u32, sum, count, min, max, uncertain; as Steps has them.
+        """
+        if frame.is_empty():
+            return b""
+        self._refresh(int(frame["point"].to_numpy().max()))
+        head = self._heads.gather(frame["point"].cast(pl.Int64) * 3)
+        field = head.str.extract(" ([^ ]*)$")
+        lines = frame.select(
+            pl.concat_str(
+                head, pl.lit("_mean="), (pl.col("sum") / pl.col("count")).cast(pl.String),
+                pl.lit(","), field, pl.lit("_min="), pl.col("min").cast(pl.String),
+                pl.lit(","), field, pl.lit("_max="), pl.col("max").cast(pl.String),
+                pl.lit(","), field, pl.lit("_count="), pl.col("count").cast(pl.String), pl.lit("i"),
+                pl.when("uncertain").then(pl.lit(f",{QUALITY_FIELD}=1i ")).otherwise(pl.lit(" ")), pl.col("start"),
+            )
+        )  # fmt: skip
+        text = io.BytesIO()
+        lines.write_csv(text, include_header=False, quote_style="never")
+        return text.getvalue()
+
     def _refresh(self, greatest: int) -> None:
         """Brings the heads up to date: new numbers are appended, changed ones cost a pass over all."""
         known = len(self._heads) // 3

@@ -29,7 +29,7 @@ from tests.influx_faults import BREAK, BREAK_LATE, HANG, HANG_LATE, INTERNAL, UN
 
 T0 = to_us(datetime(2026, 3, 1, 3, 0, tzinfo=UTC))
 AT = from_us(T0)
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 MIB = 2**20
 
 
@@ -100,7 +100,8 @@ class Rig:
         assert self.server.changed == []
 
     def balance(self, stored: int) -> None:
-        """Of stores that never crashed: each reading counted as stored is accounted for."""
+        """Of stores that were not ended in the middle of a record, which is then sent again: each reading counted as
+        stored is accounted for."""
         self._count()
         dead = sum(self.store.backlog().dead_lettered.values())
         assert self.handed_on + dead + self.store.backlog().waiting == stored
@@ -451,7 +452,7 @@ def test_the_books_balance(
         server.malformed = lambda line: any(f"point=#{point} " in line for point in poisoned)
         rig = Rig(tmp_path_factory.mktemp("influx"), server)
         model: dict[tuple[int, int], tuple[float, int]] = {}
-        crashed, stored = False, 0
+        ended, stored = False, 0
         for batch, step in batches:
             appended = rig.append(*((point, T0 + offset, value, quality) for point, offset, value, quality in batch))
             before = len(model)
@@ -463,9 +464,9 @@ def test_the_books_balance(
                 rig.reopen()
             elif step == "crash":
                 rig.crash()
-                crashed = True
             elif step == "drain":
                 rig.drain()
+            ended |= step in {"reopen", "crash"}
         rig.drain()
         expected = {key: row for key, row in model.items() if key[0] not in poisoned}
         on_server = {(int(point), time) for point in range(6) for time in server.has(f"#{point}")}
@@ -477,7 +478,7 @@ def test_the_books_balance(
             assert server.has(f"#{point}")[time] == fields
         # What the server refused it does not know, so that a second reading of that instant is refused again.
         assert sum(rig.store.backlog().dead_lettered.values()) >= len(model) - len(expected)
-        if not crashed:
+        if not ended:
             rig.balance(stored)
         rig.store.close()
 

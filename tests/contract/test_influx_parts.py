@@ -16,13 +16,16 @@ from dcim.core.ledger import DeadLetter
 from dcim.core.live import NEVER
 from dcim.core.ports import DeadReading
 from dcim.core.readings import Readings
-from dcim.store import bookmark, flux, recent
+from dcim.store import bookmark, flux, recent, rollup
+from dcim.store import steps as steps_module
 from dcim.store.bookmark import Bookmark
 from dcim.store.dead_letters import DeadLetters, Letter
 from dcim.store.parcel import PARCEL_ROWS, Account, Parcel, pack, pack_account, unpack
 from dcim.store.recent import Recent
 from dcim.store.retention import Tier
-from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, Stale, Work
+from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, Stale
+from dcim.store.sift import END_US
+from dcim.store.steps import Steps
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 50), st.floats(allow_infinity=False), st.integers(0, 2)), max_size=12
@@ -206,10 +209,16 @@ def test_a_line_that_was_cut_short_costs_itself_alone(tmp_path: Path) -> None:
     assert len(DeadLetters(tmp_path).kept()) == 2
 
 
-# --- what is to be rolled up
+# --- what was touched late
 
-AT_ONCE = {Tier.MINUTE: Pace(0, 0), Tier.HOUR: Pace(0, 0)}
+AT_ONCE = dict.fromkeys((Tier.MINUTE, Tier.HOUR), Pace(0, 0, 0))
 NOW = 1000 * HOUR_US
+BOTH = (Tier.MINUTE, Tier.HOUR)
+
+
+def touch(stale: Stale, *times: int, at: int = NOW, point: int = 7) -> None:
+    for tier in BOTH:
+        stale.touch(tier, np.array(times, np.int64), np.array([point] * len(times), np.uint32), at)
 
 
 @TRIES
@@ -217,19 +226,19 @@ NOW = 1000 * HOUR_US
     st.lists(st.lists(st.integers(0, 5 * 60 - 1), min_size=1, max_size=6), max_size=8),
     st.lists(st.sampled_from(["done", "failed"]), max_size=40),
 )
-def test_every_touched_step_is_rolled_up(touches: list[list[int]], ends: list[str]) -> None:
-    """Minutes of five hours, touched in any order; whatever is not rolled up is told as such."""
+def test_every_touched_step_is_made_anew(touches: list[list[int]], ends: list[str]) -> None:
+    """Minutes of five hours, touched in any order; whatever is not made is told as such."""
     stale, open_minutes, open_hours = Stale(AT_ONCE), set[int](), set[int]()
     todo = list(ends)
-    for minutes in [*touches, []]:
+    for number, minutes in enumerate([*touches, []]):
         if minutes:
-            stale.touch(np.array(minutes, np.int64) * MINUTE_US + 7, NOW)
+            touch(stale, *(minute * MINUTE_US + 7 for minute in minutes), point=number)
             open_minutes |= set(minutes)
             open_hours |= {minute // 60 for minute in minutes}
         while (work := stale.take(NOW, 0)) is not None:
-            rolled = stale.rolled()
-            assert rolled[Tier.MINUTE] == min((m * MINUTE_US for m in open_minutes), default=rolled[Tier.MINUTE])
-            assert rolled[Tier.HOUR] == min((h * HOUR_US for h in open_hours), default=rolled[Tier.HOUR])
+            assert stale.first(Tier.MINUTE) == min((m * MINUTE_US for m in open_minutes), default=END_US)
+            assert stale.first(Tier.HOUR) == min((h * HOUR_US for h in open_hours), default=END_US)
+            assert work.points is not None
             if todo and todo.pop() == "failed":
                 stale.failed(work, NOW)
                 continue
@@ -237,11 +246,10 @@ def test_every_touched_step_is_rolled_up(touches: list[list[int]], ends: list[st
             if work.tier is Tier.HOUR:
                 open_hours.remove(work.span[0] // HOUR_US)
             else:
-                covered = set(range(work.span[0] // MINUTE_US, work.span[1] // MINUTE_US))
-                open_minutes -= covered
+                open_minutes -= set(range(work.span[0] // MINUTE_US, work.span[1] // MINUTE_US))
             kept = Stale(AT_ONCE)
             kept.load(json.loads(json.dumps(stale.dump()), object_pairs_hook=_numbered), NOW)
-            assert kept.rolled() == stale.rolled()
+            assert [kept.first(tier) for tier in BOTH] == [stale.first(tier) for tier in BOTH]
         assert not open_minutes
         assert not open_hours
 
@@ -250,37 +258,64 @@ def _numbered(pairs: list[tuple[str, object]]) -> dict[object, object]:
     return {int(key) if key.isdigit() else key: value for key, value in pairs}
 
 
+def test_points_are_remembered_until_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "POINTS_MAX", 3)
+    stale = Stale(AT_ONCE)
+    for point in (5, 3, 5):
+        touch(stale, 0, point=point)
+    work = stale.take(NOW, 0)
+    assert work is not None
+    assert work.points is not None
+    assert work.points.tolist() == [3, 5]
+    touch(stale, 0, point=9)
+    stale.failed(work, NOW)
+    again = stale.take(NOW, 0)
+    assert again is not None
+    assert again.points is not None
+    assert again.points.tolist() == [3, 5, 9]
+    stale.failed(again, NOW)
+    touch(stale, 0, point=1)
+    every = stale.take(NOW, 0)
+    assert every is not None
+    assert every.points is None
+
+
 def test_a_step_is_left_alone_until_it_is_over() -> None:
     stale = Stale(AT_ONCE)
-    stale.touch(np.array([0, MINUTE_US]), 0)
+    touch(stale, 0, MINUTE_US, at=0)
     assert stale.take(MINUTE_US + SETTLE_US - 1, 0) is None
     work = stale.take(MINUTE_US + SETTLE_US, 0)
-    assert work == Work(Tier.MINUTE, (0, MINUTE_US), 0, 1)
-    assert stale.rolled()[Tier.MINUTE] == 0, "it is not done yet"
+    assert work is not None
+    assert (work.tier, work.span) == (Tier.MINUTE, (0, MINUTE_US))
+    assert stale.first(Tier.MINUTE) == 0, "it is not done yet"
     stale.done(work)
-    assert stale.rolled()[Tier.MINUTE] == MINUTE_US
-    assert stale.take(HOUR_US + SETTLE_US - 1, 0) == Work(Tier.MINUTE, (MINUTE_US, 2 * MINUTE_US), 0, 2)
-    assert stale.take(HOUR_US + SETTLE_US - 1, 0) is None
-    assert stale.take(HOUR_US + SETTLE_US, 0) == Work(Tier.HOUR, (0, HOUR_US), 0, 3)
+    assert stale.first(Tier.MINUTE) == MINUTE_US
+    spans = []
+    for at in (HOUR_US + SETTLE_US - 1, HOUR_US + SETTLE_US):
+        while (work := stale.take(at, 0)) is not None:
+            spans.append((work.tier, work.span, at))
+            stale.done(work)
+    assert spans == [
+        (Tier.MINUTE, (MINUTE_US, 2 * MINUTE_US), HOUR_US + SETTLE_US - 1),
+        (Tier.HOUR, (0, HOUR_US), HOUR_US + SETTLE_US),
+    ]
 
 
-def test_a_trickle_of_late_readings_does_not_roll_up_the_same_hour_all_the_time() -> None:
-    minute = 60_000_000
+def test_a_trickle_of_late_readings_does_not_make_the_same_hour_anew_all_the_time() -> None:
     stale, taken = Stale(), 0
     for second in range(0, 1_800, 5):  # half an hour of one late reading every five seconds
-        stale.touch(np.array([0]), NOW + second * 1_000_000)
+        touch(stale, 0, at=NOW + second * 1_000_000)
         while (work := stale.take(NOW + second * 1_000_000, 0)) is not None:
             taken += work.tier is Tier.HOUR
             stale.done(work)
     assert taken == 0
-    work = stale.take(NOW + 1_800_000_000 + 6 * minute, 0)
-    assert work is not None
+    assert stale.take(NOW + 1_800_000_000, 0) is not None
 
 
-def test_what_the_server_may_have_dropped_is_not_rolled_up_again() -> None:
+def test_what_the_server_may_have_dropped_is_not_made_anew() -> None:
     """A step of whose readings some are gone would come out wrong, and be written over a right one."""
     stale = Stale(AT_ONCE)
-    stale.touch(np.array([0, 5 * MINUTE_US, HOUR_US]), NOW)
+    touch(stale, 0, 5 * MINUTE_US, HOUR_US)
     works = []
     while (work := stale.take(NOW, 3 * MINUTE_US)) is not None:
         works.append((work.tier, work.span))
@@ -289,6 +324,96 @@ def test_what_the_server_may_have_dropped_is_not_rolled_up_again() -> None:
         (Tier.MINUTE, (5 * MINUTE_US, 6 * MINUTE_US)),
         (Tier.MINUTE, (HOUR_US, HOUR_US + MINUTE_US)),
         (Tier.HOUR, (HOUR_US, 2 * HOUR_US)),
+    ]
+
+
+# --- steps in memory
+
+
+@TRIES
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.integers(0, 7 * 60), st.sampled_from((1.0, 2.5, -3.0)), st.integers(0, 1)),
+            min_size=1,
+            max_size=8,
+        ),
+        min_size=1,
+        max_size=10,
+    ),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_steps_are_whole_or_late(
+    batches: list[list[tuple[int, int, float, int]]], linger: int, data: st.DataObject
+) -> None:
+    """Readings of seven minutes in any order: what is told of a step from the floor on is all of it, and what is late
+    lies in no step that is told afterwards."""
+    floor = MINUTE_US
+    steps, told, rows, late_rows = Steps(MINUTE_US, linger * MINUTE_US, floor), {}, [], []
+    for batch in batches:
+        readings_of = Readings.of(
+            [row[0] for row in batch],
+            [row[1] * 1_000_000 for row in batch],
+            [row[2] for row in batch],
+            [row[3] for row in batch],
+        )
+        late = steps.add(readings_of, NOW)
+        rows += [row for row, is_late in zip(batch, late.tolist(), strict=True) if not is_late]
+        late_rows += [row for row, is_late in zip(batch, late.tolist(), strict=True) if is_late]
+        if data.draw(st.booleans()):
+            for start, frame in steps.due(data.draw(st.integers(0, 8)) * MINUTE_US):
+                assert start in steps.dirty()
+                steps.told(start)
+                told |= {(start, point): rest for point, *rest in frame.sort("point").rows()}
+    for start, frame in steps.due(NOW):
+        steps.told(start)
+        told |= {(start, point): rest for point, *rest in frame.rows()}
+    assert not steps.dirty()
+    assert all(second * 1_000_000 < steps._floor_us for _, second, _, _ in late_rows)
+    expected: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for point, second, value, quality in rows:
+        expected.setdefault((second // 60 * MINUTE_US, point), []).append((value, quality))
+    assert told == {
+        step: [
+            pytest.approx(sum(value for value, _ in used)),
+            len(used),
+            min(used)[0],
+            max(used)[0],
+            any(quality for _, quality in used),
+        ]
+        for step, used in expected.items()
+    }
+
+
+def test_a_clock_that_runs_ahead_moves_no_floor() -> None:
+    steps = Steps(MINUTE_US, 0, 0)
+    far = Readings.of([1], [NOW + 2 * HOUR_US], [1.0], [0])
+    assert steps.add(far, NOW).tolist() == [True]
+    assert steps.add(Readings.of([1], [NOW], [1.0], [0]), NOW).tolist() == [False]
+
+
+def test_steps_that_nobody_takes_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_module, "LEAVING_MAX", 2)
+    steps = Steps(MINUTE_US, 0, 0)
+    for minute in range(6):
+        steps.add(Readings.of([1], [minute * MINUTE_US], [1.0], [0]), NOW)
+    assert steps.forgotten() == [2 * MINUTE_US, 3 * MINUTE_US, 4 * MINUTE_US]
+    assert steps.forgotten() == []
+    assert sorted(start for start, _ in steps.due(NOW)) == [0, MINUTE_US, 5 * MINUTE_US]
+
+
+def test_many_parts_are_put_together_before_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_module, "FRESH_ROWS_MAX", 10)
+    steps = Steps(MINUTE_US, 0, 0)
+    for number in range(100):
+        steps.add(Readings.of([number % 3], [number], [float(number)], [0]), NOW)
+        assert len(steps._steps[0].fresh) <= 11
+    ((_, frame),) = steps.due(NOW)
+    assert frame.sort("point").rows() == [
+        (0, 1683.0, 34, 0.0, 99.0, False),
+        (1, 1617.0, 33, 1.0, 97.0, False),
+        (2, 1650.0, 33, 2.0, 98.0, False),
     ]
 
 

@@ -45,7 +45,7 @@ def _influx(folder: Path) -> Iterator[Callable[[], Any]]:
 @contextmanager
 def _influx_rolled(folder: Path) -> Iterator[Callable[[], Any]]:
     """The same, which rolls up whatever it can at once: windows are answered from tiers as soon as they may be."""
-    at_once = dict.fromkeys(PACES, Pace(0, 0))
+    at_once = dict.fromkeys(PACES, Pace(0, 0, 0))
     with Buckets() as buckets:
         yield lambda: InfluxStore(buckets.place, folder, 64 * 2**20, now, paces=at_once)
 
