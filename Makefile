@@ -29,8 +29,9 @@ secrets:         ## passwords and tokens for docker compose, those that are miss
 test: $(READY)   ## the tests that take under two minutes
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: $(READY)   ## the tests that take longer
-	$(BIN)/python -m pytest -q -m slow $(ARGS)
+test-slow: $(READY)   ## the tests that take longer, and every property with all its examples
+	DCIM_THOROUGH=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" tests/properties $(ARGS)
+	DCIM_THOROUGH=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
 
 test-all: test test-slow   ## both
 

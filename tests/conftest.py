@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.examples import examples
+
 # How long an example takes says more about the machine's other work than about the code.
-settings.register_profile("dcim", deadline=None)
+settings.register_profile("dcim", deadline=None, max_examples=examples(100))
 settings.load_profile("dcim")
 
 PROGRAMS = {

@@ -22,6 +22,7 @@ from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate, Appended
 from dcim.core.readings import Quality, Readings
 from dcim.core.times import EPOCH, from_us, to_us
+from tests.examples import examples
 
 GOOD, UNCERTAIN, BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
 NAN, INF = math.nan, math.inf
@@ -308,7 +309,7 @@ def check_like_a_plain_model(rig: Rig) -> None:
     """Any batches, restarts between them, any window: the store answers what a dict would."""
     offsets = itertools.count(0, 4)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS, BOUNDS, EVERY, st.sampled_from(get_args(Aggregate)))
     def run(steps: list[Any], bounds: tuple[int, int], every: timedelta, how: Aggregate) -> None:
         offset = next(offsets)  # points of their own for each example: one store serves them all

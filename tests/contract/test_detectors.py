@@ -27,6 +27,7 @@ from dcim.detect.keeping import Keeping
 from dcim.detect.limits import Limits
 from dcim.detect.silence import Silence
 from dcim.detect.ways import Way, Ways
+from tests.examples import examples
 from tests.scenarios.full import Full, told
 from tests.scenarios.loop import SITE, START, Loops, at, healthy, history, now, taken, window
 
@@ -94,7 +95,7 @@ def test_the_frame_is_left_as_it_was_and_the_answer_depends_on_nothing_else(kind
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_no_frame_makes_a_detector_raise(kind: type[Any], data: st.DataObject) -> None:
     loops = data.draw(st.sampled_from([SMALL, FULL]))

@@ -26,11 +26,12 @@ from dcim.store.retention import Tier
 from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, Stale
 from dcim.store.sift import END_US
 from dcim.store.steps import Steps
+from tests.examples import examples
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 50), st.floats(allow_infinity=False), st.integers(0, 2)), max_size=12
 )
-TRIES = settings(max_examples=60, deadline=None)
+TRIES = settings(max_examples=examples(60), deadline=None)
 
 
 def readings(rows: list[tuple[int, int, float, int]]) -> Readings:

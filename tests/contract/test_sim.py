@@ -264,6 +264,7 @@ def test_a_start_without_a_zone_is_refused() -> None:
 # The same again.
 
 
+@pytest.mark.slow
 def test_same_seed_and_start_same_bytes() -> None:
     once, again = (ticks(130, hall=Hall(), timetable=demo(HALL)) for _ in range(2))
     assert [tick.messages for tick in once] == [tick.messages for tick in again]

@@ -39,6 +39,7 @@ def counts(account: dict[str, int]) -> tuple[int, int, int, int, int]:
     return tuple(account[key] for key in ("received", "stored", "duplicate", "rejected", "pending"))  # type: ignore[return-value]  # five keys, five numbers
 
 
+@pytest.mark.slow
 def test_the_pod_through_our_ear(service: Running, ear_port: int, recording: Path) -> None:
     to = f"mqtt://127.0.0.1:{ear_port}"
     assert replay(str(recording), "--to", to, "--once", "--speed", "0", "--start", START).returncode == 0

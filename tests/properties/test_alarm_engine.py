@@ -18,6 +18,7 @@ from alerts.lifecycle import Alarm, AlarmKey, Change, State, Transition, fold, r
 from dcim.core.errors import DcimError, Transient
 from dcim.core.findings import Detection, FindingKind, Subject, Unknown
 from tests.alarms import MemoryJournal, at, finding
+from tests.examples import examples
 
 WET, STALE, SILENT = FindingKind.LEAK_WET, FindingKind.POINT_STALE, FindingKind.SOURCE_SILENT
 LIMIT = FindingKind.LIMIT
@@ -131,7 +132,7 @@ def consistent(engine: Engine) -> None:
     assert not any(alarm.idle for alarm in engine._alarms.values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(stories)
 def test_what_the_engine_holds_is_what_the_journal_says(story: list[tuple[int, tuple[str, object, object]]]) -> None:
     async def run() -> None:
@@ -153,7 +154,7 @@ def test_what_the_engine_holds_is_what_the_journal_says(story: list[tuple[int, t
     asyncio.run(run())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(stories, st.integers(0, 25))
 def test_a_restart_anywhere_brings_the_same_back(story: list[tuple[int, tuple[str, object, object]]], cut: int) -> None:
     async def run() -> None:
@@ -174,7 +175,7 @@ def test_a_restart_anywhere_brings_the_same_back(story: list[tuple[int, tuple[st
     asyncio.run(run())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(stories)
 def test_the_same_detection_again_changes_nothing(story: list[tuple[int, tuple[str, object, object]]]) -> None:
     async def run() -> None:
@@ -191,7 +192,7 @@ def test_the_same_detection_again_changes_nothing(story: list[tuple[int, tuple[s
     asyncio.run(run())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(stories, st.lists(st.sampled_from(["", "before", "after"]), max_size=30))
 def test_a_journal_that_fails_costs_nothing_but_time(
     story: list[tuple[int, tuple[str, object, object]]], fails: list[str]
@@ -223,7 +224,7 @@ def test_a_journal_that_fails_costs_nothing_but_time(
     assert alarms == plain_alarms
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(stories)
 def test_nothing_critical_without_its_reason(story: list[tuple[int, tuple[str, object, object]]]) -> None:
     async def run() -> None:

@@ -27,8 +27,9 @@ from dcim.core.quantities import BY_DCGM_FIELD, Nature
 from dcim.core.readings import Quality, Readings
 from dcim.core.units import conversion
 from tests.benchmarks.fuzz_codec import fuzz
+from tests.examples import examples
 
-QUICK = settings(max_examples=150, deadline=None)
+QUICK = settings(max_examples=examples(150), deadline=None)
 NOW_MS = 1_743_620_423_000
 OLDEST_US = NOW_MS * 1000 - Bounds().age_max_s * 1_000_000
 NEWEST_US = NOW_MS * 1000 + Bounds().ahead_max_s * 1_000_000

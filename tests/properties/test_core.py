@@ -20,8 +20,9 @@ from dcim.core.quantities import BY_DCGM_FIELD, QUANTITIES, Nature
 from dcim.core.readings import Quality, Readings
 from dcim.core.topology import Medium, connect
 from dcim.core.units import conversion, known
+from tests.examples import examples
 
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=examples(100), deadline=None)
 
 
 def a_point(number: int = 0, **fields: object) -> Point:

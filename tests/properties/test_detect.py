@@ -19,6 +19,7 @@ from dcim.detect.stillness import stillness
 from dcim.detect.study import Study
 from dcim.detect.traces import Grid, Traces
 from dcim.detect.wide import by_group, median, steady, widen
+from tests.examples import examples
 from tests.scenarios.loop import START, at
 
 ROWS = st.lists(
@@ -44,7 +45,7 @@ def frame_of(rows: list[tuple[int, int, float | None, Quality]]) -> pl.DataFrame
 
 @pytest.mark.parametrize("chunk", [3, 400_000])
 @given(rows=ROWS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_a_wide_matrix_says_what_each_point_says_by_itself(
     rows: list[tuple[int, int, float | None, Quality]], chunk: int
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dcim.core import account
 from dcim.core.ledger import Fault, Kind, Ledger, Posting, Reject, RejectReason, Remark
+from tests.examples import examples
 
 START = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LATER = START.replace(hour=13)
@@ -45,7 +46,7 @@ def ledger(accounts: bytes | None = None, since: datetime = START) -> Ledger:
     return made
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(postings(), max_size=6), st.lists(postings(), max_size=6))
 def test_books_balance_and_outlive_the_process(before: list[Posting], after: list[Posting]) -> None:
     first = ledger()

@@ -38,6 +38,7 @@ from alerts.lifecycle import (
 )
 from dcim.core.findings import FindingKind, Subject
 from tests.alarms import at, finding
+from tests.examples import examples
 
 KEY = AlarmKey("leak", Subject("oslo", "rack-7", "rope"))
 KIND = FindingKind.LEAK_WET
@@ -259,7 +260,7 @@ def durable(alarm: Alarm) -> Alarm:
     return replace(alarm, finding=None, doubt=None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_no_activation_before_its_delay_and_no_return_before_its_own(
     policy: Policy, story: list[tuple[int, Event]]
@@ -283,7 +284,7 @@ def test_no_activation_before_its_delay_and_no_return_before_its_own(
         alarm = stepped.alarm
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_the_same_event_again_changes_nothing(policy: Policy, story: list[tuple[int, Event]]) -> None:
     alarm, now = Alarm(KEY, KIND, policy), 0
@@ -297,7 +298,7 @@ def test_the_same_event_again_changes_nothing(policy: Policy, story: list[tuple[
         assert again.alarm == alarm
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_transitions_alone_bring_the_alarm_back(policy: Policy, story: list[tuple[int, Event]]) -> None:
     alarm, made, _ = play(policy, story)
@@ -309,7 +310,7 @@ def test_transitions_alone_bring_the_alarm_back(policy: Policy, story: list[tupl
     assert due(replace(back, doubt=alarm.doubt)) == due(alarm)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories, st.integers(0, 40))
 def test_a_restart_anywhere_changes_nothing_that_comes_after(
     policy: Policy, story: list[tuple[int, Event]], cut: int
@@ -328,7 +329,7 @@ def test_a_restart_anywhere_changes_nothing_that_comes_after(
     assert made == whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_transitions_join_without_a_gap(policy: Policy, story: list[tuple[int, Event]]) -> None:
     alarm, made, _ = play(policy, story)
@@ -343,7 +344,7 @@ def test_transitions_join_without_a_gap(policy: Policy, story: list[tuple[int, E
     assert occurrences[: len(ends)] == ends
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, story: list[tuple[int, Event]]) -> None:
     """But for escalation by time, which counts from when the activation was said."""
@@ -360,7 +361,7 @@ def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, st
     assert alarm.state is coarse.state
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_due_tells_exactly_when_time_alone_would_change_something(
     policy: Policy, story: list[tuple[int, Event]]

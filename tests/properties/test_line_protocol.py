@@ -30,9 +30,10 @@ from dcim.store.line_protocol import (
     tag_value,
     unknown,
 )
+from tests.examples import examples
 
 T0 = 1_772_334_000_000_000
-TRIES = settings(max_examples=60, deadline=None)
+TRIES = settings(max_examples=examples(60), deadline=None)
 
 
 class Parsed(NamedTuple):

@@ -209,6 +209,7 @@ def test_mass_is_conserved_over_an_hour(hour: tuple[State, State]) -> None:
     assert end.tank_l[0] == pytest.approx(30.0, abs=1.5)
 
 
+@pytest.mark.slow
 def test_a_healthy_quarter_of_an_hour_gives_no_cause_for_alarm() -> None:
     workload = Workload(HALL, seed=3)
     state = steady(HALL, workload.at(0.0))
@@ -377,6 +378,7 @@ def test_filling_brings_the_level_back_and_ends_by_itself() -> None:
     assert cooler[-1].tank_l[0] < 30.0
 
 
+@pytest.mark.slow
 def test_make_up_hides_a_leak_in_a_saw_tooth_where_it_is_on() -> None:
     hall = Hall(HallSettings(fill_below_pct=50.0))
     work = load(hall, 0.8)

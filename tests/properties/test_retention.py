@@ -15,8 +15,9 @@ from dcim.core.ports import Aggregate
 from dcim.core.times import to_us
 from dcim.store import retention
 from dcim.store.retention import KEPT, STEP_US, Choice, Retention, Tier, parts, pick
+from tests.examples import examples
 
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=examples(100), deadline=None)
 MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 NOW_US = to_us(NOW)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from dcim.core.errors import Permanent, Transient
 from dcim.store import spool as module
 from dcim.store.spool import DAMAGE_KEPT, RECORD_BYTES_MAX, Spool, SpoolDamage
+from tests.examples import examples
 from tests.spools import AT, everything, expected, payload, places, segments
 
 ROOMY = 2**20
@@ -266,7 +267,7 @@ def hurt(path: Path, kind: str, start: int, stop: int) -> tuple[int, int]:
     return start, stop
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(damages())
 def test_damage_to_records_costs_those_that_it_hit(damage: tuple[list[int], float, str, float, float]) -> None:
     sizes, read, kind, one, two = damage

@@ -28,8 +28,9 @@ from dcim.core.quantities import BY_DCGM_FIELD, QUANTITIES, Nature
 from dcim.core.readings import Quality
 from tests import forms
 from tests.benchmarks.fuzz_codec import everything
+from tests.examples import examples
 
-QUICK = settings(max_examples=80, deadline=None)
+QUICK = settings(max_examples=examples(80), deadline=None)
 NOW_MS = 1_743_620_423_000
 NOW_US = NOW_MS * 1_000
 

@@ -13,6 +13,7 @@ from collectors.mqtt.session import Asked, Cut, Event, ListenerSession, Session,
 from collectors.mqtt.wire import CONTROL_BYTES_MAX, Bounds, Cutter, Packet, write_pubacks
 from dcim.core.ledger import Fault
 from dcim.core.ports import Message, Oversized
+from tests.examples import examples
 from tests.mqtt_peer import publish
 
 SMALL = Bounds(topic_bytes_max=12, payload_bytes_max=40)
@@ -106,7 +107,7 @@ def test_what_is_published_comes_out(
     assert read.cut.ids == ([packet_id.to_bytes(2, "big")] if qos else [])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(versions, st.lists(st.integers(0, 200_000), max_size=6), st.integers(0, 1))
 def test_a_payload_too_large_is_skipped_and_costs_no_neighbour(version: int, places: list[int], qos: int) -> None:
     bounds = Bounds(payload_bytes_max=100)
