@@ -15,8 +15,9 @@ from collectors.codecs.sparkplug_payload import PAYLOAD
 from dcim.app.settings import BrokerSource
 from dcim.core.times import now, to_us
 from tests import forms
+from tests.broker import PATIENCE_S
 from tests.contract.inside import SITE, Inside, inside
-from tests.mosquitto import PATIENCE_S, Mosquitto
+from tests.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.mosquitto
 
