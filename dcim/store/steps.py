@@ -21,8 +21,8 @@ AHEAD_US: Final = 3_600_000_000
 """What lies further ahead of our clock is late: no sender's clock may push the floor beyond what is to come."""
 FRESH_ROWS_MAX: Final = 500_000
 """So many parts of steps are put together at once."""
-LEAVING_MAX: Final = 8
-"""So many steps wait to be told that have left memory; what leaves beyond that is forgotten."""
+LEAVING_ROWS_MAX: Final = 1_000_000
+"""So many rows of steps that have left memory wait to be told; what leaves beyond that is forgotten. 37 bytes each."""
 
 _PARTS: Final = {
     "point": pl.UInt32(),
@@ -143,7 +143,7 @@ class Steps:
             changed = self._tell(step)
             if changed is None:
                 continue
-            if len(self._leaving) < LEAVING_MAX:
+            if sum(frame.height for frame in self._leaving.values()) < LEAVING_ROWS_MAX:
                 self._leaving[start] = changed
             else:
                 self._forgotten.append(start)

@@ -395,7 +395,7 @@ def test_a_clock_that_runs_ahead_moves_no_floor() -> None:
 
 
 def test_steps_that_nobody_takes_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps_module, "LEAVING_MAX", 2)
+    monkeypatch.setattr(steps_module, "LEAVING_ROWS_MAX", 2)
     steps = Steps(MINUTE_US, 0, 0)
     for minute in range(6):
         steps.add(Readings.of([1], [minute * MINUTE_US], [1.0], [0]), NOW)
