@@ -27,7 +27,6 @@ from uuid import uuid4
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from dcim.core.errors import Permanent, Transient
@@ -40,7 +39,7 @@ from dcim.store.duckdb_errors import translate
 from dcim.store.mark import Mark
 from dcim.store.newest import Newest
 from dcim.store.quarantine import Damage, Survivors, damages_file, open_database
-from dcim.store.sift import END_US, sift
+from dcim.store.sift import END_US, numbers_of, sift
 
 MEMORY_MB: Final = 1024
 """What DuckDB may use for its buffers and for queries, MiB; beyond that it spills to disk beside the file."""
@@ -152,7 +151,7 @@ class EmbeddedStore:
     def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
         """The newest reading of each point; see TelemetryStore. Answered from memory."""
         self._refuse_closed()
-        return self._newest.readings(None if points is None else _ids(points)).to_frame()
+        return self._newest.readings(None if points is None else numbers_of(points)).to_frame()
 
     def window(
         self,
@@ -171,7 +170,7 @@ class EmbeddedStore:
         if how not in get_args(Aggregate):
             raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
         with self._read() as cursor:
-            return tables.window(cursor, _ids(points), span, every_us, how).to_frame()
+            return tables.window(cursor, numbers_of(points), span, every_us, how).to_frame()
 
     # Catalogue
 
@@ -208,7 +207,7 @@ class EmbeddedStore:
     ) -> tuple[Readings, Appended]:
         """Moves held values into the store; see Holding. They come to `convert` sorted by point and time, and only
         when there are any. What `convert` raises ends the release; then everything is held as before."""
-        wanted = _ids(points)
+        wanted = numbers_of(points)
         with self._write() as step:
             held = tables.held_rows(step.con, wanted)
             if not len(held):
@@ -375,9 +374,3 @@ class EmbeddedStore:
 def _book(step: _Step, entry: Entry | None, appended: Appended) -> None:
     if entry is not None:
         tables.put_account(step.con, entry(appended))
-
-
-def _ids(points: Sequence[int]) -> npt.NDArray[np.uint32]:
-    """Numbers of points as a column, each once, ascending; what can be no point's number is left out."""
-    numbers = np.unique(np.asarray(points, np.int64))
-    return numbers[(numbers >= 0) & (numbers < 2**32)].astype(np.uint32)

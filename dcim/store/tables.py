@@ -9,7 +9,6 @@ ways need no third library, and no row becomes a Python object."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,12 +21,7 @@ from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate
 from dcim.core.readings import Quality, Readings
 from dcim.store.newest import Newest
-
-GAP_US: Final = 600_000_000
-"""Rows that lie further apart than this are looked up apart, so that one very old row does not make the search walk
-through everything since: at 20 million readings 3 ms instead of 88."""
-RANGES: Final = 8
-"""Into so many searches at most."""
+from dcim.store.ranges import ranges
 
 Table = Literal["readings", "held"]
 
@@ -161,7 +155,7 @@ def seen(con: duckdb.DuckDBPyConnection, table: Table, rows: Readings) -> npt.ND
     """Which of the rows have their (point, time) in the table. Searches only the times where the rows lie."""
     found = np.zeros(len(rows), np.bool_)
     order = np.argsort(rows.time, kind="stable")
-    for part in _ranges(rows.time[order]):
+    for part in ranges(rows.time[order]):
         index = order[part]
         time = rows.time[index]
         late = {  # noqa: F841  the statement reads it by its name
@@ -231,18 +225,6 @@ def get_account(con: duckdb.DuckDBPyConnection) -> bytes | None:
     """The account that was kept last, or None."""
     body = con.execute("select body from account").fetchall()[0][0]
     return None if body is None else bytes(body)
-
-
-def _ranges(times: npt.NDArray[np.int64]) -> list[slice]:
-    """Cuts sorted times at their widest gaps, of those wider than GAP_US, into at most RANGES parts.
-
-    >>> _ranges(np.array([0, 1, 10**12, 10**12 + 1]))
-    [slice(0, 2, None), slice(2, 4, None)]
-    """
-    gaps = np.diff(times)
-    wide = np.flatnonzero(gaps > GAP_US)
-    cuts = np.sort(wide[np.argsort(gaps[wide])[-(RANGES - 1) :]]) + 1
-    return [slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(times)])]
 
 
 def _columns(rows: Readings) -> dict[str, npt.NDArray[np.generic]]:

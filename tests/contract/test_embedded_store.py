@@ -20,7 +20,7 @@ from dcim.core.points import PointRecord
 from dcim.core.ports import Appended
 from dcim.core.readings import Readings
 from dcim.core.times import EPOCH, from_us, now
-from dcim.store import embedded, tables
+from dcim.store import embedded, ranges, tables
 from dcim.store.embedded import EmbeddedStore
 from tests.full_disk import largest_file
 
@@ -375,8 +375,8 @@ def test_nothing_is_left_open(path: Path) -> None:
 def test_search_for_late_rows_is_cut_at_the_widest_gaps() -> None:
     hour = 3_600_000_000
     times = np.array([0, 1, 5 * hour, 5 * hour + 1, 9 * hour], np.int64)
-    assert tables._ranges(times) == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    assert tables._ranges(times[:1]) == [slice(0, 1)]
+    assert ranges.ranges(times) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert ranges.ranges(times[:1]) == [slice(0, 1)]
     many = np.arange(100, dtype=np.int64) * hour
-    assert len(tables._ranges(many)) == tables.RANGES
-    assert tables._ranges(many)[-1].stop == 100
+    assert len(ranges.ranges(many)) == ranges.RANGES
+    assert ranges.ranges(many)[-1].stop == 100
