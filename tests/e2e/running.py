@@ -100,15 +100,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, sources: str, data: Path | None = None) -> Iterator[Running]:
-    """`dcim serve` with these [[sources]], an embedded store and a journal in the folder, or in another for data."""
+def serving(folder: Path, sources: str, data: Path | None = None, store: str = "") -> Iterator[Running]:
+    """`dcim serve` with these [[sources]], a store and a journal in the folder, or in another for data. store: its
+    settings; an embedded one when left out."""
     port = free_port()
+    store = store or f'path = "{data or folder}/telemetry.duckdb"'
     (folder / "site.toml").write_text(
         f"""
         [http]
         bind = "127.0.0.1:{port}"
         [store]
-        path = "{data or folder}/telemetry.duckdb"
+        {store}
         [alarms]
         journal = "sqlite+aiosqlite:///{data or folder}/alarms.sqlite"
         {sources}
