@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from dcim.core.findings import Bearing, Detection, Evidence, Finding, FindingKind, Subject, Unknown
 from dcim.core.ledger import Ledger, Tally
@@ -105,6 +106,7 @@ class Ways:
         self.settings = settings or WaysSettings()
         self._started_us, self._ways, self._ledger, self._trouble = to_us(started), tuple(ways), ledger, trouble
         self._paces: Mapping[str, _Pace] = {way.status.name: _Pace() for way in ways}
+        self._plant, self._points = Plant(), dict[str, npt.NDArray[np.intp]]()
         self._before = {tally.source: tally.last_received for tally in ledger.tallies()}
         """When an earlier run heard each source last: it may lie ahead of our clock, if that was set back since."""
 
@@ -193,7 +195,7 @@ class Ways:
 
     def _with_points(self, finding: Finding, way: Way, latest: Latest, plant: Plant) -> Finding:
         """The finding with what lies beneath it: how many points of the site have been heard since."""
-        points = np.array([point.id for point in plant.points.values() if point.site == way.site], np.intp)
+        points = self._points_of(way.site, plant)
         if not len(points):
             return finding
         heard = latest.heard
@@ -203,6 +205,15 @@ class Ways:
         bearing = Bearing.AGAINST if since else Bearing.FOR
         beneath = Evidence("Points of the site, from any source", shows, bearing)
         return replace(finding, evidence=(*finding.evidence, beneath))
+
+    def _points_of(self, site: str, plant: Plant) -> npt.NDArray[np.intp]:
+        """The points of a site; gathered once for each plant, for a large one has 200,000."""
+        if self._plant is not plant:
+            self._plant, self._points = plant, {}
+        if site not in self._points:
+            numbers = [point.id for point in plant.points.values() if point.site == site]
+            self._points[site] = np.array(numbers, np.intp)
+        return self._points[site]
 
 
 _UNTIL = (
