@@ -41,7 +41,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same hall and the same faults.")] = 1,
 ) -> None:
-    """A simulated hall, live: telemetry over MQTT, a pump trip and a leak on a timetable, console and alarms."""
+    """A simulated hall, live: telemetry over MQTT, a leak and other things on a timetable, console and alarms."""
     from dcim.app.demo import run  # noqa: PLC0415  heavy: polars, duckdb, fastapi
 
     run(port=port, data=data, seed=seed)
@@ -116,36 +116,84 @@ def replay(
     """
     from dcim.app.send import replay as run  # noqa: PLC0415
 
-    at = None
-    if start is not None:
-        try:
-            at = datetime.fromisoformat(start)
-        except ValueError as error:
-            raise typer.BadParameter(
-                f"{start!r} is no time such as 2026-11-23T12:00:00Z", param_hint="--start"
-            ) from error
-        if at.tzinfo is None:
-            raise typer.BadParameter("say the zone too, as in 2026-11-23T12:00:00Z", param_hint="--start")
+    at = None if start is None else _instant(start, "--start")
     run(
         file, to, speed=speed, once=once, qos=qos, start=at, retain=retain,
         user=user, password_file=password_file, ca_file=ca_file,
     )  # fmt: skip
 
 
-@app.command(epilog="Example: dcim simulate --to mqtt://127.0.0.1:1883 --racks 16 --seed 7")
+@app.command(
+    epilog="Examples: dcim simulate --to mqtt://127.0.0.1:1883 --scenario burst; "
+    "dcim simulate --out month --days 30 --racks 64 --faults catalogue --seed 7"
+)
 def simulate(
-    to: To,
-    racks: Annotated[int, typer.Option(help="Racks in the hall.", min=8, max=512)] = 8,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same hall and the same faults.")] = 1,
+    to: Annotated[str | None, typer.Option("--to", help="Publish live: mqtt://host:port or mqtts://host:port.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Record into this new folder, as Parquet, as fast as it goes.")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", help="Name of a scenario (--list), or a file in TOML.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the scenarios, and do nothing else.")] = False,
+    racks: Annotated[
+        int | None, typer.Option(help="Racks in the hall: 8 where neither this nor a scenario says.", min=8, max=512)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same hall and the same faults.", min=0)] = 1,
+    days: Annotated[float | None, typer.Option(help="Length of a recording.")] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(help="Faults in a recording: catalogue (the usual), none, or kinds with commas between."),
+    ] = None,
+    pace: Annotated[float, typer.Option(help="Seconds between the readings of a recording, 1 to 60.")] = 10.0,
+    gpu_every: Annotated[float, typer.Option(help="Seconds between those of its GPUs.")] = 600.0,
+    start: Annotated[
+        str, typer.Option(help="Time of a recording's first reading, with its zone.")
+    ] = "2026-01-01T00:00:00Z",
     qos: Annotated[int, typer.Option(help="0 or 1.", min=0, max=1)] = 1,
     user: User = None,
     password_file: PasswordFile = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Publishes a simulated hall, in real time: DSX metadata, values and heartbeats, and GPU telemetry."""
-    from dcim.app.send import simulate as run  # noqa: PLC0415
+    """A simulated hall: published live (--to), with DSX metadata, values and heartbeats, and GPU telemetry; or recorded
+    into files (--out), with the truth about its faults."""
+    if show:
+        from dcim.app.simulated import library  # noqa: PLC0415
 
-    run(to, racks=racks, seed=seed, qos=qos, user=user, password_file=password_file, ca_file=ca_file)
+        for line in library():
+            typer.echo(line)
+        return
+    if (to is None) == (out is None):
+        raise typer.BadParameter("give one of the two", param_hint="--to, --out")
+    if to is not None:
+        for given, option in ((days, "--days"), (faults, "--faults")):
+            if given is not None:
+                raise typer.BadParameter("is for recordings, with --out", param_hint=option)
+        from dcim.app.send import simulate as publish  # noqa: PLC0415
+
+        publish(
+            to, racks=racks, seed=seed, scenario=scenario, qos=qos,
+            user=user, password_file=password_file, ca_file=ca_file,
+        )  # fmt: skip
+    elif out is not None:
+        from dcim.app.record import run  # noqa: PLC0415
+        from dcim.app.simulated import recorded  # noqa: PLC0415
+        from dcim.sim.recording import Pace  # noqa: PLC0415
+
+        begins = _instant(start, "--start")
+        of = Pace(pace, gpu_every)
+        run(recorded(begins, seed, days=days, racks=racks, faults=faults, scenario=scenario, pace=of), out)
+
+
+def _instant(text: str, option: str) -> datetime:
+    """An instant with its zone, out of an option."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-11-23T12:00:00Z", param_hint=option) from error
+    if at.tzinfo is None:
+        raise typer.BadParameter("say the zone too, as in 2026-11-23T12:00:00Z", param_hint=option)
+    return at
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from dcim.sim.run import simulate
 from dcim.sim.timetable import Truth
 from dcim.sim.timetable import demo as demo_timetable
 
-SHOWN_S = 600
+SHOWN_S = 1_800
 """The printed timetable reaches so far ahead."""
 
 

@@ -20,12 +20,9 @@ from collectors import replay as recordings
 from collectors.publish import Broker, Outgoing, publish
 from dcim.app.logs import log_to_stderr
 from dcim.app.settings import parse_mqtt_url, read_secret
-from dcim.app.simulated import outgoing
+from dcim.app.simulated import live, outgoing
 from dcim.core.errors import Permanent
 from dcim.core.times import now, to_us
-from dcim.sim.hall import Hall, HallSettings
-from dcim.sim.run import simulate as ticks
-from dcim.sim.timetable import demo as demo_timetable
 
 
 def replay(
@@ -61,14 +58,20 @@ def replay(
 
 
 def simulate(
-    to: str, *, racks: int, seed: int, qos: int, user: str | None, password_file: Path | None, ca_file: Path | None
+    to: str,
+    *,
+    racks: int | None,
+    seed: int,
+    scenario: str | None,
+    qos: int,
+    user: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
 ) -> None:
     """Publishes a simulated hall in real time, until it is stopped."""
     log_to_stderr()
     broker = address(to, user, password_file, ca_file)
-    hall = Hall(HallSettings(racks=racks, rows=max(2, racks // 32), cdus=-(-racks // 16), serial=seed))
-    simulation = ticks(hall, now(), seed, timetable=demo_timetable(hall))
-    _publish_with_progress(outgoing(simulation), broker, qos, total=None)
+    _publish_with_progress(outgoing(live(now(), seed, racks, scenario)), broker, qos, total=None)
 
 
 def address(to: str, user: str | None, password_file: Path | None, ca_file: Path | None) -> Broker:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dcim.sim.gpus import gpu_fields
 from dcim.sim.hall import Floats, Hall
-from dcim.sim.plant import State
-from dcim.sim.sensors import INTEGRATION, Gauge, Place, Sensors
+from dcim.sim.sensors import INTEGRATION, MISSING, Gauge, Place, Sensors
+from dcim.sim.state import State
 
+XID = 230
+"""The one field of a GPU that has fallen off its bus that is still told."""
 REPUBLISH_S = 100.0
 HEARTBEAT_S = 10.0
 _MOMENT_S = 1e-6
@@ -79,6 +82,7 @@ class Bus:
         self._heartbeats = [
             f"BMS/v1/{by}/Value/System/{kind}/{site}/{owner['objectId']}" for kind, owner, by in heartbeats
         ]
+        self._by_bms = np.array([not gauge.integration for gauge, _ in spots])
         self._hosts = [
             (f"dcim/v1/{site}/gpu/{host}", _gpus(hall, rack, host))
             for rack, hosts in enumerate(hall.hosts)
@@ -94,62 +98,53 @@ class Bus:
     ) -> tuple[Sent, list[Outgoing]]:
         """What is to be sent at an instant, and what has been sent after it. Pure. Metadata comes first, then
         heartbeats, values, GPUs. time_ms: the instant in milliseconds UTC, as the payloads say it."""
-        now_s = state.time_s + _MOMENT_S
+        time_s = float(state.time_s)
+        now_s = time_s + _MOMENT_S
         outgoing: list[Outgoing] = []
         metadata_s, heartbeat_s = sent.metadata_s, sent.heartbeat_s
-        if now_s - metadata_s >= REPUBLISH_S:
-            metadata_s = state.time_s
+        if now_s - metadata_s >= REPUBLISH_S and not state.offline:
+            metadata_s = time_s
             outgoing += self._metadata
         if now_s - heartbeat_s >= HEARTBEAT_S:
-            heartbeat_s = state.time_s
+            heartbeat_s = time_s
             payload = _value(time_ms, time_ms)
-            outgoing += [Outgoing(topic, payload) for topic in self._heartbeats]
+            alive = self._heartbeats[1:] if state.offline else self._heartbeats  # the first one is the BMS's
+            outgoing += [Outgoing(topic, payload) for topic in alive]
         due = (shown != sent.shown) | (now_s - sent.at_s >= REPUBLISH_S)
+        if state.offline:
+            due &= ~self._by_bms
         for meter in np.flatnonzero(due).tolist():
             value = int(shown[meter])
-            outgoing.append(
-                Outgoing(
-                    self._topics[meter], _value(value if self._whole[meter] else value / self._digits[meter], time_ms)
-                )
-            )
+            if value == MISSING:
+                payload = _missing(time_ms)
+            else:
+                payload = _value(value if self._whole[meter] else value / self._digits[meter], time_ms)
+            outgoing.append(Outgoing(self._topics[meter], payload))
         outgoing += self._gpu_messages(state, time_ms)
-        return Sent(shown, np.where(due, state.time_s, sent.at_s), metadata_s, heartbeat_s), outgoing
+        now_sent = Sent(np.where(due, shown, sent.shown), np.where(due, time_s, sent.at_s), metadata_s, heartbeat_s)
+        return now_sent, outgoing
+
+    def describe(self) -> list[Outgoing]:
+        """All metadata, as it is published."""
+        return list(self._metadata)
+
+    @property
+    def value_topics(self) -> list[str]:
+        """By meter: where its values go."""
+        return list(self._topics)
 
     def _gpu_messages(self, state: State, time_ms: int) -> Iterator[Outgoing]:
-        hall = self._hall
-        fields = gpu_fields(hall, state)
-        by_host = {field: column.reshape(len(self._hosts), -1).tolist() for field, column in fields.items()}
+        by_host = {
+            field: column.reshape(len(self._hosts), -1).tolist()
+            for field, column in gpu_fields(self._hall, state).items()
+        }
+        for host, gpu in np.argwhere(state.gpu_off.reshape(len(self._hosts), -1)).tolist():
+            for field, columns in by_host.items():
+                if field != XID:
+                    columns[host][gpu] = None
         for number, (topic, head) in enumerate(self._hosts):
-            columns = _ENCODER.encode({field: column[number] for field, column in by_host.items()})
-            yield Outgoing(topic, b'{"time":%d,%b,"fields":%b}' % (time_ms, head, columns))
-
-
-def gpu_fields(hall: Hall, state: State) -> dict[str, npt.NDArray[Any]]:
-    """What the GPUs' own sensors show, by DCGM field id, each by rack and GPU: temperatures in whole °C, power in W to
-    a tenth, utilization in %, clock in MHz, and the bits that say why a clock is held back (0x1 idle, 0x4 power cap,
-    0x20 software thermal, 0x40 hardware thermal)."""
-    s = hall.settings
-    used = np.clip((state.gpu_kw / s.gpu_power_kw - hall.GPU_IDLE_SHARE) / (1.0 - hall.GPU_IDLE_SHARE), 0.0, 1.0)
-    idle = used < 0.02
-    too_hot_k = state.die_c - (hall.SLOWDOWN_C - 2.0)
-    clock = np.where(idle, 345.0, 1980.0 - 150.0 * used - 140.0 * np.clip(too_hot_k, 0.0, 7.0))
-    bits = 0x1 * idle + 0x4 * state.gpu_capped + 0x20 * (too_hot_k >= 0.0) + 0x40 * (too_hot_k >= 2.0)
-    memory_c = state.plate_c + 0.018 * 1000.0 * state.gpu_kw
-    limit_w = np.full(used.shape, 1000.0 * s.gpu_power_kw)
-
-    def whole(column: Floats) -> npt.NDArray[np.int64]:
-        return np.rint(column).astype(np.int64)
-
-    return {
-        "150": whole(state.die_c),
-        "155": np.rint(10_000.0 * state.gpu_kw) / 10.0,
-        "140": whole(memory_c),
-        "158": whole(np.full(used.shape, hall.SLOWDOWN_C)),
-        "164": limit_w,
-        "203": whole(100.0 * used),
-        "100": whole(clock),
-        "112": bits,
-    }
+            told = _ENCODER.encode({str(field): columns[number] for field, columns in by_host.items()})
+            yield Outgoing(topic, b'{"time":%d,%b,"fields":%b}' % (time_ms, head, told))
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -161,6 +156,10 @@ def _json(content: object) -> bytes:
 
 def _value(value: float, time_ms: int) -> bytes:
     return b'{"value":%b,"timestamp":%d,"quality":1}' % (repr(value).encode(), time_ms)
+
+
+def _missing(time_ms: int) -> bytes:
+    return b'{"value":null,"timestamp":%d,"quality":0}' % time_ms
 
 
 def _tail(site: str, gauge: Gauge, place: Place) -> str:

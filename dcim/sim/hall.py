@@ -5,6 +5,7 @@ measured (sensors.py), how it is said on the bus (bus.py)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent
+from dcim.physics.electrical import CONTINUOUS_SHARE, line_current_a
 from dcim.physics.fluids import PG25, WATER
 from dcim.physics.hydraulics import FLOW_EXPONENT, restriction
 
@@ -52,10 +54,22 @@ class HallSettings:
     """Automatic make-up starts below this level and ends at the normal one; None for no automatic make-up."""
     facility_c: float = 27.0
     """Facility water where it enters the CDUs."""
+    facility_kpa: float = 290.0
+    """Its gauge pressure there. Over the loop's suction it leaks in where the exchanger leaks, below it coolant leaks
+    out."""
+    conductivity_us_cm: float = 4400.0
+    """Of the coolant when it was filled in, with its inhibitors."""
     voltage_v: float = 415.0
     frequency_hz: float = 60.0
+    breaker_share: float = 1.0
+    """Ratings of busways and taps as a share of what they should be: below about 0.75, one feed cannot carry all."""
+    branches_per_rack: int = 3
+    """Manifold sections that a rack's coolant flows through side by side; each cools an equal share of its GPUs. There
+    are no more of them than GPUs."""
     spread: float = 1.0
     """How far pieces and meters differ from their like: 1 as bought, 0 all alike."""
+    flaws: float = 1.0
+    """How often meters drop out or repeat themselves, and how far they drift: 1 as in the field, 0 never."""
     serial: int = 1
     """Which individual of its kind the hall is; decides the spread."""
 
@@ -71,6 +85,27 @@ class HallSettings:
             refuse("a rack without GPUs", "Choose at least one host with one GPU.")
         if self.hosts_per_rack * self.gpus_per_host * self.gpu_power_kw > self.rack_power_kw:
             refuse("the GPUs of a rack draw more than the rack may", "Choose fewer, or raise rack_power_kw.")
+        sizes = (self.rack_power_kw, self.gpu_power_kw, self.rack_flow_lpm, self.rack_drop_kpa, self.reservoir_l)
+        if min(*sizes, self.voltage_v, self.frequency_hz, self.conductivity_us_cm) <= 0.0:
+            refuse("a size of 0 or less", "Choose every power, flow, pressure drop, volume and voltage above 0.")
+        if self.loop_l_per_rack <= Hall.RACK_L + 0.5:
+            refuse(
+                f"{self.loop_l_per_rack:g} L of loop for a rack that holds {Hall.RACK_L:g} L",
+                "Choose loop_l_per_rack so that pipes hold something too.",
+            )
+        if not 10.0 <= self.reservoir_normal_pct <= 90.0 or not 0.0 <= self.air_share < 1.0 or self.fill_lpm < 0.0:
+            refuse("a share that is none", "Choose reservoir_normal_pct from 10 to 90, air_share from 0 and below 1.")
+        if self.fill_below_pct is not None and not 0.0 <= self.fill_below_pct < self.reservoir_normal_pct:
+            refuse("make-up from above the normal level", "Choose fill_below_pct below reservoir_normal_pct.")
+        if not 5.0 <= self.facility_c < self.supply_c - 1.0 or self.supply_c > 60.0:
+            refuse(
+                f"facility water of {self.facility_c:g} °C for a supply of {self.supply_c:g} °C",
+                "Choose facility_c from 5 °C, at least 1 K below supply_c, and that up to 60 °C.",
+            )
+        if self.branches_per_rack < 1:
+            refuse(f"{self.branches_per_rack} branches in a rack", "Choose at least one.")
+        if self.breaker_share <= 0.0 or self.flaws < 0.0 or self.spread < 0.0:
+            refuse("a share below 0", "Choose breaker_share above 0, and flaws and spread from 0.")
 
 
 class Hall:
@@ -85,6 +120,8 @@ class Hall:
     CDU_DROP_KPA = 80.0
     """Lost in exchanger, filter and pipes at design flow; FILTER_SHARE of it in the filter."""
     FILTER_SHARE = 0.1
+    BRANCH_SHARE = 0.7
+    """Of a rack's pressure drop, what is lost in its branches; the rest is its valve's and its hoses'."""
     PUMP_SHUTOFF_KPA = 420.0
     """Head at full speed without flow. Each pump alone carries design flow at 80 % speed."""
     PUMP_DESIGN_SPEED = 0.8
@@ -106,6 +143,8 @@ class Hall:
     """With the resistances: 1.3 s for the die, 17 s for the plate; without flow both warm up at 1.3 K/s per kW."""
     SLOWDOWN_C = 89.0
     """Where a GPU's hardware slows it down; its software begins 2 K before."""
+    SHUTDOWN_C = 97.0
+    """Where it switches itself off."""
     GPU_IDLE_SHARE = 0.12
     OTHER_IDLE_SHARE = 0.42
     POWER_FACTOR = 0.98
@@ -125,6 +164,10 @@ class Hall:
         self.hosts = tuple(tuple(f"{rack}-N{host + 1}" for host in range(s.hosts_per_rack)) for rack in self.racks)
         self.cdu_of_rack = np.arange(s.racks) * s.cdus // s.racks
         self.racks_of_cdu = np.bincount(self.cdu_of_rack, minlength=s.cdus).astype(np.float64)
+        self.every_cdu = np.arange(s.cdus)
+        self._first_rack = np.searchsorted(self.cdu_of_rack, np.arange(s.cdus))
+        self.branches = min(s.branches_per_rack, self.gpus_per_rack)
+        self.branch_of_gpu = np.arange(self.gpus_per_rack) * self.branches // self.gpus_per_rack
 
         # individuals
         dice = np.random.default_rng([s.serial, 0x48414C4C])
@@ -138,9 +181,10 @@ class Hall:
         self.plate_w_k = differ(0.04, s.racks, self.gpus_per_rack) / self.PLATE_K_W
         self.feed_share = np.clip(0.5 * differ(0.02, s.racks), 0.4, 0.6)
         """Of a rack's power, what feed A carries; B carries the rest."""
-        self.phase_share = differ(0.02, 3, s.racks, 2)
-        """Of the mean current, what each phase carries, by rack and feed."""
-        self.phase_share /= self.phase_share.mean(axis=0)
+        phase_share = differ(0.02, 3, s.racks, 2)
+        by_feed = np.stack([self.feed_share, 1.0 - self.feed_share], axis=1)
+        self.power_share = by_feed * phase_share / phase_share.sum(axis=0)
+        """Of a rack's power, what each phase of each feed carries: by phase, rack and feed."""
 
         # what follows from the sizes
         self.other_full_kw = s.rack_power_kw - self.gpus_per_rack * s.gpu_power_kw
@@ -166,10 +210,18 @@ class Hall:
         self.primary_design_lpm = self.racks_of_cdu * rack_capacity_kw_k / self.facility_kj_l_k * 60.0
         self.leak_reference_kpa = self.GAS_ABS_KPA - self.ATMOSPHERE_KPA + s.rack_drop_kpa
         """Gauge pressure at a rack's supply on a good day: the pressure at which a leak's size is told."""
+        rack_a = line_current_a(s.rack_power_kw, s.voltage_v, self.POWER_FACTOR)
+        full_a = np.array([s.racks * rack_a] * 2 + [rack_a] * 2 * s.racks)
+        self.breakers_a = s.breaker_share * np.ceil(full_a / CONTINUOUS_SHARE / 50.0) * 50.0
+        """Ratings of busways, then of feed A's taps, then of feed B's: the next size in steps of 50 A at which either
+        feed carries all at 80 %."""
+        full_kw = s.voltage_v * math.sqrt(3.0) * self.POWER_FACTOR / 1000.0 * self.breakers_a[2:].reshape(2, -1).T
+        self.fullest_per_kw = 3.0 * self.power_share.max(axis=0) / full_kw
+        """Current in the fullest phase of each tap against its rating, per kW of its rack, by rack and feed."""
 
     def by_cdu(self, per_rack: Floats) -> Floats:
-        """Sums over the racks of each CDU."""
-        sums: Floats = np.bincount(self.cdu_of_rack, weights=per_rack, minlength=len(self.cdus)).astype(np.float64)
+        """Sums over the racks of each CDU. What stands before the racks' axis stays."""
+        sums: Floats = np.add.reduceat(per_rack, self._first_rack, axis=-1)
         return sums
 
     def tap(self, rack: int, feed: int) -> str:

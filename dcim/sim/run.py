@@ -13,10 +13,11 @@ from dcim.core.errors import Permanent
 from dcim.core.times import to_us
 from dcim.sim.bus import Bus, Outgoing
 from dcim.sim.hall import Hall
-from dcim.sim.plant import State, steady, step
+from dcim.sim.plant import steady, step
 from dcim.sim.sensors import Sensors
+from dcim.sim.state import State
 from dcim.sim.timetable import Timetable
-from dcim.sim.workload import Workload
+from dcim.sim.workload import MIX, Jobs, Workload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +33,13 @@ class Tick:
 
 
 def simulate(
-    hall: Hall, start: datetime, seed: int, *, pace_s: float = 1.0, timetable: Timetable | None = None
+    hall: Hall,
+    start: datetime,
+    seed: int,
+    *,
+    pace_s: float = 1.0,
+    timetable: Timetable | None = None,
+    jobs: Jobs = MIX,
 ) -> Iterator[Tick]:
     """Ticks at start, start + pace_s, … without end; never slept for. The hall is healthy and settled at the start.
 
@@ -42,18 +49,19 @@ def simulate(
     """
     if not 0.1 <= pace_s <= 10.0:
         raise Permanent(f"a pace of {pace_s:g} s", where="simulated hall", todo="Choose 0.1 to 10 s.")
-    return _ticks(hall, start, to_us(start), seed, pace_s, timetable or Timetable())
+    return _ticks(hall, start, to_us(start), seed, pace_s, timetable or Timetable(), jobs)
 
 
 def _ticks(
-    hall: Hall, start: datetime, start_us: int, seed: int, pace_s: float, timetable: Timetable
+    hall: Hall, start: datetime, start_us: int, seed: int, pace_s: float, timetable: Timetable, jobs: Jobs
 ) -> Iterator[Tick]:
-    workload, sensors = Workload(hall, seed), Sensors(hall, seed)
+    workload, sensors = Workload(hall, seed, jobs), Sensors(hall, seed)
     bus = Bus(hall, sensors)
-    state, sent = steady(hall, workload.at(0.0)), bus.never
+    state, sent, shown = steady(hall, workload.at(0.0)), bus.never, None
     for number in count():
         elapsed_s = number * pace_s
         time_ms = start_us // 1000 + round(1000 * elapsed_s)
-        sent, messages = bus.messages(sent, sensors.show(state), state, time_ms)
+        shown = sensors.show(state, shown)
+        sent, messages = bus.messages(sent, shown, state, time_ms)
         yield Tick(start + timedelta(seconds=elapsed_s), messages, state)
         state = step(hall, state, workload.at(elapsed_s), timetable.effects(hall, elapsed_s), pace_s)

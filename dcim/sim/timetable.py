@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dcim.core.errors import Permanent
-from dcim.sim.faults import Fault, Filling, FittingLeak, PumpTrip
+from dcim.sim.faults import BranchBlocked, Fault, Filling, FittingLeak, LoadStep, PumpTrip, TemperatureBias
 from dcim.sim.hall import Hall
-from dcim.sim.plant import Effects
+from dcim.sim.state import Effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,12 @@ class Truth:
     detectable: datetime
     """From here on a perfect watcher could know; never after `end`."""
     end: datetime
+    """When it stops acting. What it leaves behind (a low level, a wet rope, another pump on duty) may stay longer."""
     fault: Fault
+    maintenance: bool = False
+    """Whether somebody is at work there, and a work order says so."""
+    severity: float | None = None
+    severity_unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Timetable:
         number, into_s = divmod(time_s, self.round_s) if self.round_s else (0.0, time_s)
         for event in self.events:
             if event.onset_s <= into_s < event.onset_s + event.lasts_s:
-                effects = event.turns[int(number) % len(event.turns)].act(hall, effects)
+                fault = event.turns[int(number) % len(event.turns)]
+                effects = fault.act(hall, effects, into_s - event.onset_s)
         return effects
 
     def truths(self, hall: Hall, start: datetime, until_s: float) -> list[Truth]:
@@ -77,6 +83,9 @@ class Timetable:
                 detectable=start + timedelta(seconds=onset_s + min(fault.detectable_after_s(hall), lasts_s)),
                 end=start + timedelta(seconds=onset_s + lasts_s),
                 fault=fault,
+                maintenance=fault.maintenance,
+                severity=fault.severity,
+                severity_unit=fault.severity_of.unit if fault.severity_of else "",
             )
             for onset_s, lasts_s, fault in self._occurrences(until_s)
         ]
@@ -91,19 +100,27 @@ class Timetable:
 
 
 def demo(hall: Hall) -> Timetable:
-    """Twenty minutes that show what there is to see, again and again: a pump trips after 40 s and the standby takes
-    over; a fitting at a rack lets go after 75 s, wets the rope 40 s later, is repaired after five minutes, and the
-    reservoir is filled up; then quiet. Each round takes another rack, and the pump that is on duty by then."""
-    first = len(hall.racks) // 2 + 1
-    racks = [(first + turn) % len(hall.racks) for turn in range(len(hall.racks))]
-    leaks = tuple(FittingLeak(hall.racks[rack], flow_lpm=2.0, rope_s=40.0) for rack in racks)
-    fillings = tuple(Filling(hall.cdus[int(hall.cdu_of_rack[rack])]) for rack in racks)
-    trips = tuple(PumpTrip(hall.cdus[0], pump) for pump in (1, 2))
+    """Half an hour that shows what there is to see, again and again: after 75 s a fitting at a rack lets go, wets the
+    rope 55 s later and is repaired after five minutes, and the reservoir is filled up; a training job halts for two
+    minutes, which is no fault; a pump trips and the standby takes over; a branch of a rack blocks; a temperature sensor
+    is off. Each round takes other racks, and the pump that is on duty by then."""
+    racks, first = hall.racks, len(hall.racks) // 2 + 1
+
+    def turn(ahead: int) -> list[int]:
+        return [(first + ahead + number) % len(racks) for number in range(len(racks))]
+
+    leaks = tuple(FittingLeak(racks[rack], flow_lpm=2.0, rope_s=55.0) for rack in turn(0))
+    fillings = tuple(Filling(hall.cdus[int(hall.cdu_of_rack[rack])]) for rack in turn(0))
+    blocked = tuple(BranchBlocked(racks[rack], more=2.0, over_s=60.0) for rack in turn(2))
+    biased = tuple(TemperatureBias(racks[rack], bias_k=1.5) for rack in turn(5))
     return Timetable(
         (
-            Event(onset_s=40.0, lasts_s=300.0, turns=trips),
-            Event(onset_s=75.0, lasts_s=300.0, turns=leaks),
-            Event(onset_s=465.0, lasts_s=180.0, turns=fillings),
+            Event(75.0, 300.0, leaks),
+            Event(465.0, 180.0, fillings),
+            Event(720.0, 120.0, (LoadStep(hall.cdus[0], change=-0.5),)),
+            Event(960.0, 180.0, tuple(PumpTrip(hall.cdus[0], pump) for pump in (1, 2))),
+            Event(1_230.0, 240.0, blocked),
+            Event(1_530.0, 240.0, biased),
         ),
-        round_s=1200.0,
+        round_s=1_800.0,
     )

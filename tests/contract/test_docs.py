@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ from dcim.app.settings import (
 )
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
+from dcim.sim import scenario
+from dcim.sim.faults import KINDS
+from dcim.sim.hall import HallSettings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -70,6 +74,34 @@ def test_every_reason_has_its_line(closed_list: type[RejectReason | Remark | Fau
 
 def test_every_finding_and_state_has_its_line() -> None:
     assert {kind.value for kind in FindingKind} | {state.value for state in State} <= rows("findings.md")
+
+
+def test_every_fault_has_its_line_and_the_line_is_right() -> None:
+    table = [
+        line.split(" | ")
+        for line in (DOCS / "simulator.md").read_text().splitlines()
+        if " | yes |" in f"{line} " or " | no |" in f"{line} "
+    ]
+    told = {cells[0].strip("| `"): (cells[1], cells[3], cells[4].strip(" |")) for cells in table}
+    assert list(told) == list(KINDS), "in the order of the catalogue"
+    for kind, fault in KINDS.items():
+        of = fault.severity_of
+        severity = f"`{of.field}` {of.low:g}–{of.high:g} {of.unit}" if of else "–"
+        assert told[kind] == (str(fault.number or "–"), severity, "yes" if fault.harmful else "no"), kind
+
+
+def test_every_setting_of_a_hall_has_its_line_and_default() -> None:
+    text = (DOCS / "simulator.md").read_text()
+    for field in fields(HallSettings):
+        assert re.search(rf"^\| `hall\.{field.name}` \| .*; `{re.escape(str(field.default))}` \|$", text, re.MULTILINE)
+
+
+def test_the_scenario_in_the_docs_is_one() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "simulator.md").read_text(), re.DOTALL)
+    told = scenario.parse(example, "docs", "docs")
+    assert told.timetable.events and told.timetable.round_s == told.lasts_s
+    keys = set(re.findall(r"^(\w+) =", example, re.MULTILINE))
+    assert keys >= {"title", "about", "lasts_s", "again", "kind", "together", "onset_s"}
 
 
 def test_every_metric_has_its_line() -> None:

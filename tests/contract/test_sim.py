@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,34 @@ import yaml
 from dcim.core.assets import AssetKey
 from dcim.core.errors import Permanent
 from dcim.core.quantities import BY_DCGM_FIELD
-from dcim.sim.faults import FittingLeak, PumpTrip
+from dcim.sim.faults import KINDS, BmsOffline, Fault, FittingLeak, FlowLost, PumpChangeover, PumpTrip, RopeFault
 from dcim.sim.hall import Hall, HallSettings, placements
 from dcim.sim.plant import steady
 from dcim.sim.run import Tick, simulate
-from dcim.sim.sensors import FLOW_SHARE, INTEGRATION, LEVEL_PCT, PRESSURE_KPA, TEMPERATURE_K, Sensors
+from dcim.sim.sensors import (
+    DRIFT,
+    DROPOUT,
+    FLOW_SHARE,
+    INTEGRATION,
+    LEVEL_PCT,
+    MISSING,
+    PRESSURE_KPA,
+    TEMPERATURE_K,
+    Sensors,
+)
 from dcim.sim.timetable import Event, Timetable, demo
 from dcim.sim.workload import Workload
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HALL = Hall()
 SMALL = Hall(HallSettings(racks=2, hosts_per_rack=1, gpus_per_host=2, rack_power_kw=5.0))
+
+INCIDENT = Timetable(
+    (
+        Event(40.0, 300.0, (PumpTrip("H1-CDU-1", 1),)),
+        Event(75.0, 300.0, (FittingLeak("H1-B02", flow_lpm=2.0, rope_s=40.0),)),
+    )
+)
 
 VALUE, METADATA = "BMS/v1/PUB/Value/", "BMS/v1/PUB/Metadata/"
 
@@ -38,8 +56,8 @@ def ticks(count: int, *, hall: Hall = HALL, seed: int = 7, start: datetime = STA
 
 @pytest.fixture(scope="module")
 def shown() -> list[Tick]:
-    """Four minutes of the demo: a trip, and the first part of a leak."""
-    return ticks(241, timetable=demo(HALL))
+    """Four minutes of an incident: a trip, and the first part of a leak."""
+    return ticks(241, timetable=INCIDENT)
 
 
 def tail(topic: str) -> str:
@@ -154,6 +172,7 @@ def test_what_is_at_each_asset(shown: list[Tick]) -> None:
         *("LiquidDifferentialPressure Secondary Filter1", "PumpSpeed Secondary Pump1", "PumpSpeed Secondary Pump2"),
         *("PumpSpeed Fill", "ValvePosition Primary", "Status", "Available"),
         *("GenericPoint Secondary Reservoir Level", "GenericPoint Secondary Reservoir Capacity"),
+        "GenericPoint Secondary Conductivity",
     }
     meter = {"Voltage", "PowerFactor", "Frequency", "ApparentPower", "ActivePower", "Current", "CurrentLimit"}
     for name in ("H1-BUS-A", "H1-BUS-B", "H1-A01-TAP-A", "H1-B04-TAP-B"):
@@ -164,7 +183,7 @@ def test_what_is_at_each_asset(shown: list[Tick]) -> None:
     assert serves["H1-CDU-1"] == list(HALL.racks)
     setpoints = [payload["pointType"] for payload in described if payload.get("isSetpoint")]
     assert sorted(set(setpoints)) == [
-        *("LiquidDifferentialPressure", "LiquidTemperature", "RackLiquidDifferentialPressureSp")
+        *("GenericPoint", "LiquidDifferentialPressure", "LiquidTemperature", "RackLiquidDifferentialPressureSp")
     ]
 
 
@@ -180,11 +199,14 @@ def test_gpus_are_one_message_a_host_of_columns_by_field(shown: list[Tick]) -> N
         assert told["rack"] == "H1-B04"
         assert [gpu["index"] for gpu in told["gpus"]] == list(range(8))
         assert all(gpu["uuid"].startswith("GPU-") and len(gpu["uuid"]) == 40 for gpu in told["gpus"])
-        assert set(told["fields"]) == {"150", "155", "140", "158", "164", "203", "100", "112"}
+        assert set(told["fields"]) == {
+            *("100", "112", "140", "150", "155", "157", "158", "159"),
+            *("164", "203", "230", "1420", "1422", "1423"),
+        }
         assert all(len(column) == 8 for column in told["fields"].values())
         for field, column in told["fields"].items():
             quantity = BY_DCGM_FIELD[int(field)]
-            scale = 1000.0 if quantity.unit == "kW" else 1.0  # W on this topic
+            scale = {"kW": 1e3, "s": 1e9}.get(quantity.unit, 1.0)  # W and ns on this topic
             assert all(quantity.low <= value / scale <= quantity.high for value in column)
         assert all(isinstance(value, int) for value in told["fields"]["150"]), "whole degrees"
     uuids = {gpu["uuid"] for message in messages for gpu in json.loads(message.payload)["gpus"]}
@@ -266,7 +288,7 @@ def test_a_start_without_a_zone_is_refused() -> None:
 
 @pytest.mark.slow
 def test_same_seed_and_start_same_bytes() -> None:
-    once, again = (ticks(130, hall=Hall(), timetable=demo(HALL)) for _ in range(2))
+    once, again = (ticks(130, hall=Hall(), timetable=INCIDENT) for _ in range(2))
     assert [tick.messages for tick in once] == [tick.messages for tick in again]
 
 
@@ -303,11 +325,123 @@ def test_a_fault_changes_what_it_acts_on_and_no_noise_elsewhere(shown: list[Tick
     assert not any("PowerMeter" in topic or "RackPower" in topic or "/ENV" in topic for topic in changed)
 
 
+ONE_OF_EACH = [
+    kind.draw(SMALL, np.random.default_rng(kind.number), kind.places(SMALL)[0], 20.0) for kind in KINDS.values()
+]
+
+
+@pytest.fixture(scope="module")
+def quiet() -> list[Tick]:
+    return ticks(41, hall=SMALL)
+
+
+@pytest.mark.parametrize("drawn", ONE_OF_EACH, ids=lambda fault: fault.kind)
+def test_no_fault_shows_before_its_onset_and_then_it_does(drawn: Fault, quiet: list[Tick]) -> None:
+    of = drawn.severity_of
+    fault = replace(drawn, **{of.field: of.high}) if of else drawn  # type: ignore[arg-type]  # a field by name
+    if isinstance(fault, PumpTrip):
+        fault = replace(fault, pump=1)
+    elif isinstance(fault, PumpChangeover):
+        fault = replace(fault, to_pump=2)
+    elif isinstance(fault, RopeFault):
+        fault = replace(fault, cut=True)
+    sick = ticks(41, hall=SMALL, timetable=Timetable((Event(10.0, 60.0, (fault,)),)))
+    assert [tick.messages for tick in sick[:11]] == [tick.messages for tick in quiet[:11]]
+    differ = [tick.messages for tick in sick[11:]] != [tick.messages for tick in quiet[11:]]
+    assert differ == (fault.kind != "filling"), "nothing is filled into what is full"
+
+
+def test_when_the_bms_is_offline_racks_and_gpus_go_on() -> None:
+    sick = ticks(140, hall=SMALL, timetable=Timetable((Event(15.0, 100.0, (BmsOffline(),)),)))
+    off = [message.topic for tick in sick[16:116] for message in tick.messages]
+    assert off and not any(topic.startswith("BMS/v1/PUB/") for topic in off)
+    assert any("HeartbeatTimestampIntegration" in topic for topic in off)
+    assert any("RackLeakDetectTray" in topic for topic in off)
+    assert sum(topic.startswith("dcim/v1/") for topic in off) == 200
+    beats = [at for at, _ in series(sick)[f"{VALUE}System/HeartbeatTimestampBms/demo/BMS"]]
+    assert beats == [0, 10, 120, 130]
+    back = [message.topic for message in sick[116].messages]
+    assert sum(topic.startswith(METADATA) for topic in back) == len(metadata(sick[0])), "and then all is told again"
+    assert f"{VALUE}Rack/RackLeakDetect/demo/H1-A01" in back
+
+
+def test_a_gpu_that_has_switched_itself_off_is_blank_but_for_its_xid() -> None:
+    lost = Timetable((Event(1.0, 300.0, (FlowLost("H1-CDU-1"),)),))
+    hot = Hall(HallSettings(racks=2, hosts_per_rack=1, gpus_per_host=2, rack_power_kw=2.0, air_share=0.0))
+    told = [
+        json.loads(message.payload)["fields"]
+        for tick in ticks(120, hall=hot, timetable=lost)
+        for message in tick.messages
+        if message.topic.startswith("dcim/v1/")
+    ]
+    gone = [fields for fields in told if None in fields["150"]]
+    assert gone
+    for fields in gone:
+        gpu = fields["150"].index(None)
+        assert {field for field, column in fields.items() if column[gpu] is not None} == {"230"}
+        assert fields["230"][gpu] == 79
+    assert all(xid == 0 for fields in told[:20] for xid in fields["230"])
+
+
 # Meters.
 
 
-def test_meters_are_as_good_as_they_are_said_to_be() -> None:
+def test_meters_drop_out_repeat_themselves_and_drift_by_themselves_now_and_then() -> None:
+    hall = Hall(HallSettings(flaws=200.0))
+    sensors = Sensors(hall, seed=4)
+    states = [replace(steady(hall, Workload(hall, 4).at(0.0)), time_s=10.0 * number) for number in range(360)]
+    shown = sensors.show_all(states)
+    fails = sensors._fails > 0
+    out = shown == MISSING
+    assert out[:, fails].mean() == pytest.approx(200 * DROPOUT, rel=0.4)
+    assert not out[:, ~fails].any(), "contacts and states do not"
+    starts = np.flatnonzero(out.any(axis=0))[0]
+    lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], out[:, starts].astype(int), [0]]))))[::2]
+    assert set(lengths) <= {12, 24}, "two minutes each"
+    busy = fails & (shown.std(axis=0) > 0)
+    same = (shown[1:] == shown[:-1]) & ~out[1:]
+    runs = [column for column in np.flatnonzero(busy) if longest(same[:, column]) >= 11]
+    assert runs, "some repeat themselves for as long"
+    alone = sensors.show(states[7], shown[6])
+    assert alone.shape == shown[7].shape
+    sound = Sensors(Hall(HallSettings(flaws=0.0)), seed=4)
+    assert not (sound.show_all(states) == MISSING).any()
+
+
+def longest(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+    return max((len(list(group)) for flag, group in itertools.groupby(flags.tolist()) if flag), default=0)
+
+
+def test_a_drifting_meter_stays_within_its_bounds_and_comes_back() -> None:
     hall = Hall(HallSettings(spread=0.0))
+    sensors = Sensors(hall, seed=4)
+    state = steady(hall, Workload(hall, 4).at(0.0))
+    days = [replace(state, time_s=3600.0 * hour) for hour in range(24 * 9)]
+    level = next(c for a, c in sensors._columns["GenericPoint", "H1-CDU-1"] if "Level" in a)
+    shown = sensors.show_all(days)[:, level] / 10.0
+    shown = shown[shown > 0]
+    smooth = np.convolve(shown, np.ones(12) / 12, "valid")
+    wander = 2.0 * np.sqrt(2.0) * DRIFT * LEVEL_PCT
+    assert 0.4 * wander < np.ptp(smooth) < 2.0 * wander
+    assert shown.mean() == pytest.approx(60.0, abs=0.4)
+
+
+def test_a_missing_value_is_null_and_bad_on_the_bus() -> None:
+    hall = Hall(HallSettings(racks=2, hosts_per_rack=1, gpus_per_host=2, rack_power_kw=5.0, flaws=3000.0))
+    payloads = [
+        json.loads(message.payload)
+        for tick in ticks(20, hall=hall)
+        for message in tick.messages
+        if "/Value/" in message.topic
+    ]
+    missing = [payload for payload in payloads if payload["value"] is None]
+    assert missing
+    assert {payload["quality"] for payload in missing} == {0}
+    assert {payload["quality"] for payload in payloads if payload["value"] is not None} == {1}
+
+
+def test_meters_are_as_good_as_they_are_said_to_be() -> None:
+    hall = Hall(HallSettings(spread=0.0, flaws=0.0))
     sensors = Sensors(hall, seed=3)
     state = steady(hall, Workload(hall, 3).at(0.0))
     rows = []
@@ -360,20 +494,30 @@ def test_what_the_meters_say_adds_up(shown: list[Tick]) -> None:
 
 
 def test_the_demo_tells_its_truth() -> None:
-    told = demo(HALL).truths(HALL, START, until_s=2400.0)
-    assert [(truth.kind, truth.place, (truth.onset - START).total_seconds()) for truth in told] == [
-        ("pump_trip", "H1-CDU-1", 40),
+    told = demo(HALL).truths(HALL, START, until_s=3600.0)
+    first = [(truth.kind, truth.place, (truth.onset - START).total_seconds()) for truth in told[:6]]
+    assert first == [
         ("fitting_leak", "H1-B02", 75),
         ("filling", "H1-CDU-1", 465),
-        ("pump_trip", "H1-CDU-1", 1240),
-        ("fitting_leak", "H1-B03", 1275),
-        ("filling", "H1-CDU-1", 1665),
+        ("load_step", "H1-CDU-1", 720),
+        ("pump_trip", "H1-CDU-1", 960),
+        ("branch_blocked", "H1-B04", 1230),
+        ("temperature_bias", "H1-A03", 1530),
     ]
-    assert [truth.harmful for truth in told] == [True, True, False] * 2
+    again = [(truth.kind, truth.place, (truth.onset - START).total_seconds() - 1800) for truth in told[6:]]
+    assert [(kind, onset) for kind, _, onset in again] == [(kind, onset) for kind, _, onset in first]
+    assert {kind: place for kind, place, _ in again}["fitting_leak"] == "H1-B03"
+    assert [truth.harmful for truth in told] == [True, False, False, True, True, True] * 2
+    assert [truth.maintenance for truth in told] == [False, True, False, False, False, False] * 2
     assert all(truth.onset <= truth.detectable <= truth.end for truth in told)
-    leak = told[1]
+    onsets = [truth.onset for truth in told]
+    assert all(timedelta(minutes=3) <= b - a <= timedelta(minutes=8) for a, b in itertools.pairwise(onsets[1:])), (
+        "something happens every few minutes"
+    )
+    leak = told[0]
     assert (leak.detectable - leak.onset).total_seconds() == pytest.approx(22.5)
     assert (leak.end - leak.onset).total_seconds() == 300
+    assert (leak.severity, leak.severity_unit) == (2.0, "L/min")
     assert [truth.fault for truth in told if truth.kind == "pump_trip"] == [
         PumpTrip("H1-CDU-1", 1),
         PumpTrip("H1-CDU-1", 2),
@@ -381,8 +525,9 @@ def test_the_demo_tells_its_truth() -> None:
 
 
 def test_every_rack_has_its_turn() -> None:
-    told = demo(HALL).truths(HALL, START, until_s=8 * 1200.0)
-    assert {truth.place for truth in told if truth.kind == "fitting_leak"} == set(HALL.racks)
+    told = demo(HALL).truths(HALL, START, until_s=8 * 1800.0)
+    for kind in ("fitting_leak", "branch_blocked", "temperature_bias"):
+        assert {truth.place for truth in told if truth.kind == kind} == set(HALL.racks)
 
 
 def test_what_the_truth_says_is_what_the_bus_shows(shown: list[Tick]) -> None:
@@ -436,7 +581,7 @@ def test_an_event_that_does_not_fit_is_refused(event: Event, round_s: float | No
 def test_any_hall_can_run_the_demo() -> None:
     hall = Hall(HallSettings(racks=16, cdus=2, rows=4, hosts_per_rack=1))
     timetable = demo(hall)
-    for truth in timetable.truths(hall, START, until_s=16 * 1200.0):
+    for truth in timetable.truths(hall, START, until_s=16 * 1800.0):
         second = (truth.onset - START).total_seconds()
         timetable.effects(hall, second)
     first = ticks(3, hall=hall, timetable=timetable)

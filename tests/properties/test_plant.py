@@ -17,18 +17,11 @@ from dcim.core.errors import Permanent
 from dcim.physics.fluids import PG25
 from dcim.physics.heat import cold_plate_resistance_k_w
 from dcim.physics.hydraulics import gas_cushion_kpa_per_l, heat_carried_kw, pressure_drop_kpa
-from dcim.sim.bus import gpu_fields
 from dcim.sim.faults import Fault, Filling, FittingLeak, PumpTrip
+from dcim.sim.gpus import gpu_fields
 from dcim.sim.hall import Hall, HallSettings
-from dcim.sim.plant import (
-    Effects,
-    Load,
-    State,
-    steady,
-    step,
-    stored_in_coolant_kj,
-    stored_in_racks_kj,
-)
+from dcim.sim.plant import FILL_OVER_L, steady, step, stored_in_coolant_kj, stored_in_racks_kj, stride
+from dcim.sim.state import Effects, Load, State
 from dcim.sim.timetable import demo
 from dcim.sim.workload import Workload
 
@@ -50,7 +43,7 @@ def walk(
 ) -> Iterator[State]:
     """States after dt_s, 2·dt_s … under a load and effects that hold."""
     if effects is None or not isinstance(effects, Effects):
-        effects = effects.act(hall, Effects.none(hall)) if effects else Effects.none(hall)
+        effects = effects.act(hall, Effects.none(hall), 0.0) if effects else Effects.none(hall)
     for _ in range(round(seconds / dt_s)):
         state = step(hall, state, work, effects, dt_s)
         yield state
@@ -170,8 +163,9 @@ def test_the_controller_takes_a_disturbance_back_within_30_to_120_seconds() -> N
 def hour() -> tuple[State, State]:
     workload, timetable = Workload(HALL, seed=5), demo(HALL)
     state = start = steady(HALL, workload.at(0.0))
-    for second in range(3600):
-        state = step(HALL, state, workload.at(float(second)), timetable.effects(HALL, float(second)), 1.0)
+    for second in range(0, 3600, 5):
+        effects = timetable.effects(HALL, float(second))
+        state = stride(HALL, state, workload.at(float(second)), effects, 5.0)
     return start, state
 
 
@@ -180,19 +174,19 @@ def test_energy_is_conserved_over_an_hour(hour: tuple[State, State]) -> None:
     start, end = hour
     passed = end.account
     in_racks = stored_in_racks_kj(HALL, end) - stored_in_racks_kj(HALL, start)
-    np.testing.assert_allclose(passed.drawn_kj, passed.to_air_kj + passed.to_coolant_kj + in_racks, rtol=1e-9)
+    np.testing.assert_allclose(passed["drawn_kj"], passed["to_air_kj"] + passed["to_coolant_kj"] + in_racks, rtol=1e-9)
     in_loop = stored_in_coolant_kj(HALL, end) - stored_in_coolant_kj(HALL, start)
-    out = passed.to_facility_kj + passed.leaked_kj - passed.filled_kj + in_loop
+    out = passed["to_facility_kj"] + passed["leaked_kj"] - passed["filled_kj"] + in_loop
     # What the reservoir takes up and gives back as the loop breathes is not followed degree by degree: 1e-4 of it all.
-    np.testing.assert_allclose(passed.to_coolant_kj, out, rtol=2e-4)
-    assert 2.0e6 < passed.drawn_kj[0] < 3.4e6
+    np.testing.assert_allclose(passed["to_coolant_kj"], out, rtol=2e-4)
+    assert 2.0e6 < passed["drawn_kj"][0] < 3.4e6
 
 
 def test_energy_is_conserved_while_a_loop_warms_up_and_its_pump_trips() -> None:
     start = steady(HALL, load(HALL, 0.1))
     for end in walk(HALL, start, load(HALL, 1.0), PumpTrip("H1-CDU-1", 1), 40):
         in_loop = stored_in_coolant_kj(HALL, end) - stored_in_coolant_kj(HALL, start)
-        passed = end.account.to_coolant_kj - end.account.to_facility_kj
+        passed = end.account["to_coolant_kj"] - end.account["to_facility_kj"]
     assert in_loop[0] > 5_000, "most of it is stored"
     # Pipes keep their volume and their heat per litre, so the litre that they breathe out is counted in both places.
     breathed = HALL.heat_kj_l_k * (end.tank_l - start.tank_l) * end.tank_c
@@ -203,9 +197,9 @@ def test_energy_is_conserved_while_a_loop_warms_up_and_its_pump_trips() -> None:
 def test_mass_is_conserved_over_an_hour(hour: tuple[State, State]) -> None:
     start, end = hour
     passed = end.account
-    np.testing.assert_allclose(end.coolant_kg, start.coolant_kg + passed.filled_kg - passed.leaked_kg, rtol=1e-12)
-    assert passed.leaked_kg[0] > 20.0  # three leaks of some 9 L
-    assert passed.filled_kg[0] == pytest.approx(passed.leaked_kg[0], rel=0.1)
+    np.testing.assert_allclose(end.coolant_kg, start.coolant_kg + passed["filled_kg"] - passed["leaked_kg"], rtol=1e-12)
+    assert passed["leaked_kg"][0] > 15.0  # two leaks of some 9 L
+    assert passed["filled_kg"][0] == pytest.approx(passed["leaked_kg"][0], rel=0.1)
     assert end.tank_l[0] == pytest.approx(30.0, abs=1.5)
 
 
@@ -214,8 +208,8 @@ def test_a_healthy_quarter_of_an_hour_gives_no_cause_for_alarm() -> None:
     workload = Workload(HALL, seed=3)
     state = steady(HALL, workload.at(0.0))
     none = Effects.none(HALL)
-    for second in range(900):
-        state = step(HALL, state, workload.at(float(second)), none, 1.0)
+    for second in range(0, 900, 5):
+        state = stride(HALL, state, workload.at(float(second)), none, 5.0)
         assert abs(state.pipe_c[0, 0] - 35.0) < 2.0
         assert state.die_c.max() < HALL.SLOWDOWN_C - 10
         assert np.all(state.return_lpm > 0.9 * 179.0)
@@ -228,7 +222,7 @@ def test_a_healthy_quarter_of_an_hour_gives_no_cause_for_alarm() -> None:
 
 
 def test_a_step_leaves_its_arguments_alone() -> None:
-    work, effects = load(HALL, 0.7), FittingLeak("H1-A02", 3.0, 20.0).act(HALL, Effects.none(HALL))
+    work, effects = load(HALL, 0.7), FittingLeak("H1-A02", 3.0, 20.0).act(HALL, Effects.none(HALL), 0.0)
     state = steady(HALL, work)
 
     def frozen(thing: object) -> dict[str, object]:
@@ -245,10 +239,10 @@ def test_a_step_leaves_its_arguments_alone() -> None:
 
 
 def test_one_long_step_is_many_short_ones() -> None:
-    work, effects = load(HALL, 0.7), PumpTrip("H1-CDU-1", 1).act(HALL, Effects.none(HALL))
+    work, effects = load(HALL, 0.7), PumpTrip("H1-CDU-1", 1).act(HALL, Effects.none(HALL), 0.0)
     state = steady(HALL, work)
     long = step(HALL, state, work, effects, 3.0)
-    short = last(walk(HALL, state, work, effects, 3.0, dt_s=0.25))
+    short = last(walk(HALL, state, work, effects, 3.0, dt_s=0.5))
     assert long.time_s == short.time_s == 3.0
     np.testing.assert_array_equal(long.die_c, short.die_c)
     np.testing.assert_array_equal(long.coolant_kg, short.coolant_kg)
@@ -314,7 +308,7 @@ def test_without_any_pump_gpus_run_away_and_slow_down() -> None:
     assert states[4].return_lpm.sum() < 0.02 * start.return_lpm.sum()
     rate_k_s = (states[14].die_c - states[9].die_c) / 5
     assert np.all(rate_k_s > 0.8) and np.all(rate_k_s < 4)
-    bits = gpu_fields(HALL, states[-1])["112"]
+    bits = gpu_fields(HALL, states[-1])[112]
     assert np.all(bits & 0x20) and np.any(bits & 0x40)
     assert states[-1].gpu_kw.sum() < 0.9 * start.gpu_kw.sum(), "power falls"
     assert np.isfinite(states[-1].rack_c).all()
@@ -349,7 +343,7 @@ def test_fitting_leak(flow_lpm: float, rope_s: float) -> None:
 
 def test_isolating_the_rack_ends_its_leak_and_its_flow() -> None:
     work = load(HALL, 0.3)
-    leak = FittingLeak("H1-A01", 2.0, 40.0).act(HALL, Effects.none(HALL))
+    leak = FittingLeak("H1-A01", 2.0, 40.0).act(HALL, Effects.none(HALL), 0.0)
     state = last(walk(HALL, steady(HALL, work), work, leak, 30))
     shut = replace(leak, isolated=np.array([name == "H1-A01" for name in HALL.racks]))
     state = last(walk(HALL, state, work, shut, 60))
@@ -375,7 +369,7 @@ def test_filling_brings_the_level_back_and_ends_by_itself() -> None:
     cooler = filled + list(walk(HALL, filled[-1], load(HALL, 0.75), Filling("H1-CDU-1"), 60))
     starts = sum(bool(b.filling[0]) and not a.filling[0] for a, b in itertools.pairwise(cooler))
     assert starts == 0, "it does not start again at every ripple"
-    assert cooler[-1].tank_l[0] < 30.0
+    assert cooler[-1].tank_l[0] < 30.0 + FILL_OVER_L
 
 
 @pytest.mark.slow
@@ -433,6 +427,8 @@ def test_a_litre_lost_costs_12_5_kpa_at_first() -> None:
         ({"racks": 1}, "1 racks do not make 2 rows"),
         ({"cdus": 9}, "9 CDUs for 8 racks"),
         ({"gpus_per_host": 0}, "without GPUs"),
+        ({"branches_per_rack": 0}, "0 branches"),
+        ({"breaker_share": 0.0}, "below 0"),
         ({"gpu_power_kw": 2.0}, "more than the rack may"),
     ],
 )
@@ -447,8 +443,11 @@ def test_a_hall_that_cannot_be_built_is_refused(wrong: dict[str, float], said: s
         (lambda: FittingLeak("H1-A01", 20.0, 40.0), "no fitting's"),
         (lambda: FittingLeak("H1-A01", 2.0, 5.0), "no fitting's"),
         (lambda: PumpTrip("H1-CDU-1", 3), "no pump 3"),
-        (lambda: FittingLeak("H1-Z01", 2.0, 40.0).act(HALL, Effects.none(HALL)), "H1-Z01: the hall has no such place"),
-        (lambda: Filling("H1-CDU-2").act(HALL, Effects.none(HALL)), "H1-CDU-2: the hall has no such place"),
+        (
+            lambda: FittingLeak("H1-Z01", 2.0, 40.0).act(HALL, Effects.none(HALL), 0.0),
+            "H1-Z01: the hall has no such place",
+        ),
+        (lambda: Filling("H1-CDU-2").act(HALL, Effects.none(HALL), 0.0), "H1-CDU-2: the hall has no such place"),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused(make: Callable[[], object], said: str) -> None:
