@@ -37,6 +37,9 @@ from dcim.core.points import Point, PointIndex
 from dcim.core.ports import Decoded, Message
 from dcim.core.readings import Quality, Readings
 
+DESCRIPTIONS = "BMS/v1/PUB/Metadata/#"
+"""Topic filter of all that describes points. Who reads values, of however few of them, needs all of it."""
+
 ALWAYS_INTEGRATION = frozenset(
     {
         *("RackLeakDetectTray", "RackLiquidIsolationRequest", "RackElectricalIsolationRequest"),

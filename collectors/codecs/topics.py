@@ -1,6 +1,6 @@
 """Topics: MQTT's filters, as a codec uses them to tell its own messages.
 
-Lives here: what a filter matches, and whether two can match the same topic. Not here: subscribing (collectors.mqtt)."""
+Lives here: what a filter matches, and what two of them match both. Not here: subscribing (collectors.mqtt)."""
 
 from __future__ import annotations
 
@@ -44,3 +44,21 @@ def overlap(one: str, other: str) -> bool:
         if level != against and "+" not in {level, against}:
             return False
     return True
+
+
+def common(one: str, other: str) -> str | None:
+    """The filter of the topics that both filters match; None where there is none.
+
+    >>> common("a/+/#", "+/b/c"), common("#", "a/#"), common("a/b", "a/c"), common("a/#", "a"), common("a/+", "a")
+    ('a/b/c', 'a/#', None, 'a', None)
+    """
+    ours, theirs, levels = one.split("/"), other.split("/"), list[str]()
+    for place, (level, against) in enumerate(zip_longest(ours, theirs)):
+        if level == "#":
+            return "/".join(levels + theirs[place:])
+        if against == "#":
+            return "/".join(levels + ours[place:])
+        if level is None or against is None or not (level == against or "+" in {level, against}):
+            return None
+        levels.append(against if level == "+" else level)
+    return "/".join(levels)

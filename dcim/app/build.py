@@ -25,14 +25,14 @@ from alerts.engine import Engine
 from alerts.journal import SqlJournal
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
-from collectors.codecs.dsx import DsxCodec
+from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
 from collectors.codecs.gpu import GpuCodec
 from collectors.codecs.line import LineCodec
 from collectors.codecs.mapped import MappedCodec
 from collectors.codecs.mixed import GPU_TOPICS
 from collectors.codecs.router import Claim, CodecRouter
 from collectors.codecs.sparkplug import SPARKPLUG_TOPICS, SparkplugCodec
-from collectors.codecs.topics import matcher
+from collectors.codecs.topics import common, matcher
 from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from collectors.publish import Broker
@@ -292,7 +292,12 @@ def _subscriber(source: BrokerSource, login: _Login, ledger: Ledger, clock: Cloc
     host, port, secure = parse_mqtt_url(source.url)
     filters = source.subscribed
     if source.share:
-        filters = tuple(f"$share/{source.share}/{topic_filter}" for topic_filter in filters)
+        # Values are divided; a description has to reach everybody, and no broker sends a retained one to a share.
+        described = dict.fromkeys(common(topic_filter, DESCRIPTIONS) for topic_filter in filters)
+        filters = (
+            *(f"$share/{source.share}/{topic_filter}" for topic_filter in filters),
+            *(topic_filter for topic_filter in described if topic_filter),
+        )
     return Subscriber(
         SubscriberSettings(
             name=source.name,
