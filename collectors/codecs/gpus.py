@@ -147,6 +147,10 @@ class Gpus:
         )
         if point != old:
             index.describe(point)
+            if self._seats is not None:
+                self._seats[host.name, gpu.index] = (
+                    gpu.uuid
+                )  # only of a GPU that has a point: as many as there are points
             if old is not None:
                 batch.remark(Remark.DESCRIPTION_CHANGED)
         return known
@@ -163,7 +167,6 @@ class Gpus:
         present = {gpu.uuid for gpu in gpus}
         for gpu in gpus:
             before = self._seats.get((host, gpu.index), gpu.uuid)
-            self._seats[host, gpu.index] = gpu.uuid
             if before not in present:
                 for dcgm_field in BY_DCGM_FIELD:
                     number = self._index.find(self._key(f"{host}/{before}/{dcgm_field}"))

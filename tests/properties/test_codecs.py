@@ -394,6 +394,14 @@ def test_seats_are_known_after_a_restart():
     assert [(point.path, point.part) for point in again] == [("h/a/155", "0"), ("h/1/155", "1")]
 
 
+def test_hosts_that_get_no_point_leave_nothing_behind():
+    codec = gpu(PointIndex(1))
+    decode(codec, report({"155": [1, 2]}))
+    for number in range(20):
+        decode(codec, report({"155": [1, 2]}, host=f"invented-{number}"))
+    assert len(codec._json._gpus._seats) == 1
+
+
 # ------------------------------------------------------------------ the fuzzer
 
 
