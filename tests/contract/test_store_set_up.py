@@ -16,9 +16,7 @@ from tests.e2e.running import free_port
 from tests.influx_real import URL, WHY_NOT, Buckets
 
 
-def site(
-    folder: Path, url: str, bucket: str = "dcim", org: str = "titan", known: str = "t", more: str = ""
-) -> Path:
+def site(folder: Path, url: str, bucket: str = "dcim", org: str = "titan", known: str = "t", more: str = "") -> Path:
     secret = folder / "token"
     secret.write_text(f"{known}\n")
     secret.chmod(0o600)
