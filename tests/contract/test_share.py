@@ -12,7 +12,6 @@ from dcim.app.clock import Clock
 from dcim.app.settings import BrokerSource
 from dcim.core.ledger import Ledger
 
-
 LEVELS = st.lists(st.sampled_from(["a", "b", "+"]), min_size=1, max_size=4)
 FILTERS = st.tuples(LEVELS, st.booleans()).map(lambda made: "/".join([*made[0], "#"] if made[1] else made[0]))
 TOPICS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5).map("/".join)
