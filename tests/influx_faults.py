@@ -216,6 +216,7 @@ class InfluxFaults:
         if 'name: "value"' not in flux:
             return _csv("", [(point, time, "") for point, time, _ in rows])
         assert "window" not in flux, "only raw readings can be asked for here"
+        assert not re.search(r'from\(bucket: "[^"]*_1[mh]"\)', flux), "there are no tiers here"
         values = [(p, t, value) for p, t, fields in rows for name, value in fields.items() if name != "quality"]
         qualities = [(p, t, fields["quality"].rstrip("i")) for p, t, fields in rows if "quality" in fields]
         return _csv("value", values) + _csv("quality", qualities)

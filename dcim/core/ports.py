@@ -273,7 +273,8 @@ class Backlog:
     damaged: int
     """Records (not readings) that the disk has lost before they were handed on; since the service runs."""
     trouble: str
-    """Why nothing is handed on just now, and what to do, in a line for people; "" while all is well."""
+    """Why nothing is handed on just now, or nothing rolled up of it, and what to do, in a line for people; "" while all
+    is well."""
 
 
 @dataclass(frozen=True, slots=True)

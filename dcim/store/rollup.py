@@ -311,9 +311,10 @@ class RollUp:
             try:
                 await do()
             except DcimError as error:
-                if str(error) != self.trouble:
-                    log.warning("minutes and hours are not rolled up", told=str(error))
-                self.trouble = str(error)
+                told = f"minutes and hours are not rolled up: {error}"
+                if told != self.trouble:
+                    log.warning(told)
+                self.trouble = told
                 if not isinstance(error, Transient):
                     return
                 await asyncio.sleep(WAIT_S)

@@ -135,9 +135,9 @@ def every(count: int, *answers: Answer) -> Callable[[int, list[str]], Answer | N
 )
 def test_a_failure_of_every_third_write(rig: Rig, server: InfluxFaults, answer: Answer) -> None:
     server.schedule = every(3, answer)
-    rig.fill(30)
+    rig.fill(15)
     rig.check()
-    rig.balance(300)
+    rig.balance(150)
     assert len(rig.slept) >= server.writes // 3
 
 
@@ -169,16 +169,16 @@ def test_a_server_that_is_away_for_long(rig: Rig, server: InfluxFaults) -> None:
     rig.fill(5)
     rig.drain()
     server.stop()
-    rig.fill(200, start=5)
+    rig.fill(60, start=5)
     backlog = rig.store.backlog()
-    assert backlog.waiting >= 1990
+    assert backlog.waiting == 600
     assert backlog.bytes > 0
     assert backlog.oldest_us == T0
     rig.reopen()
-    assert rig.store.backlog().waiting == 2000
+    assert rig.store.backlog().waiting == 600
     server.start()
     rig.check()
-    rig.balance(2050)
+    rig.balance(650)
 
 
 def test_what_is_wrong_is_told_until_somebody_mends_it(rig: Rig, server: InfluxFaults) -> None:
@@ -277,15 +277,15 @@ def test_a_crash_puts_nothing_aside_twice(rig: Rig, server: InfluxFaults) -> Non
 def test_dead_letters_are_bounded_and_the_counts_go_on(
     rig: Rig, server: InfluxFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.store._letters, "_file_max", 20)
+    monkeypatch.setattr(rig.store._letters, "_file_max", 8)
     server.malformed = lambda line: True
-    rig.fill(10)
+    rig.fill(4)
     rig.drain()
-    assert rig.store.backlog().dead_lettered == {DeadLetter.MALFORMED: 100}
+    assert rig.store.backlog().dead_lettered == {DeadLetter.MALFORMED: 40}
     kept = rig.store.dead_readings()
-    assert len(kept) == 40
+    assert len(kept) == 16
     rig.reopen()
-    assert rig.store.backlog().dead_lettered == {DeadLetter.MALFORMED: 100}
+    assert rig.store.backlog().dead_lettered == {DeadLetter.MALFORMED: 40}
     assert rig.store.dead_readings() == kept
     for file in rig.folder.glob("dead_letters*.jsonl"):
         assert all(json.loads(line) for line in file.read_text().splitlines())
@@ -438,7 +438,7 @@ BATCHES = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(BATCHES, st.lists(ANSWERS, max_size=12), st.sets(st.integers(0, 5), max_size=2))
 def test_the_books_balance(
     tmp_path_factory: pytest.TempPathFactory,

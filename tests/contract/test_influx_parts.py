@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import math
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcim.core.errors import Permanent, Transient
+from dcim.core.errors import DcimError, Permanent, Transient
 from dcim.core.ledger import DeadLetter
 from dcim.core.live import NEVER
 from dcim.core.ports import DeadReading
@@ -23,7 +26,7 @@ from dcim.store.dead_letters import DeadLetters, Letter
 from dcim.store.parcel import PARCEL_ROWS, Account, Parcel, pack, pack_account, unpack
 from dcim.store.recent import Recent
 from dcim.store.retention import Tier
-from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, Stale
+from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, RollUp, Stale, Work
 from dcim.store.sift import END_US
 from dcim.store.steps import Steps
 from tests.examples import examples
@@ -416,6 +419,52 @@ def test_many_parts_are_put_together_before_they_are_told(monkeypatch: pytest.Mo
         (1, 1617.0, 33, 1.0, 97.0, False),
         (2, 1650.0, 33, 2.0, 98.0, False),
     ]
+
+
+# --- rolling up
+
+
+def test_what_is_not_taken_comes_again_and_what_is_refused_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away for a while, that has no bucket, and that refuses a step for good."""
+    monkeypatch.setattr(rollup, "WAIT_S", 0)
+    answers: list[DcimError | None] = [
+        Transient("it is away"), Transient("it is away"), None, Permanent("it will not have it"), None,
+    ]  # fmt: skip
+    written: list[tuple[Tier, list[object]]] = []
+    troubles: list[str] = []
+
+    async def write(tier: Tier, frame: pl.DataFrame) -> None:
+        troubles.append(rolling.trouble)
+        written.append((tier, frame["point"].to_list()))
+        answer = answers.pop(0)
+        if not answers:
+            over.set()
+        if answer is not None:
+            raise answer
+
+    async def remake(work: Work) -> None:
+        raise AssertionError("nothing came late")
+
+    clock, over = [0], asyncio.Event()
+    rolling = RollUp(write, remake, lambda: 0, lambda: clock[0], AT_ONCE)
+    for minute in (1, 2, 3):
+        rolling.passed(Readings.of([minute, 9], [minute * MINUTE_US] * 2, [1.0, math.nan], [0, 0]))
+    assert rolling.rolled()[Tier.MINUTE] == MINUTE_US
+    assert list(rolling.dump()["minute"].values()) == [0b1110]
+    clock[0] = 4 * MINUTE_US + SETTLE_US
+
+    async def run() -> None:
+        task = asyncio.create_task(rolling.run())
+        await over.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert written == [(Tier.MINUTE, [point]) for point in (1, 1, 1, 2, 3)]
+    away, refused = (f"minutes and hours are not rolled up: {why}" for why in ("it is away", "it will not have it"))
+    assert troubles == ["", away, away, "", refused]
+    assert rolling.beyond()["minute"] == 4 * MINUTE_US
 
 
 # --- answers

@@ -14,7 +14,7 @@ from dcim.app.api.context import Ctx
 from dcim.app.api.problems import RESPONSES, not_found
 from dcim.core.ledger import Counts, Kind, Tally
 from dcim.core.pace import Spread, Times
-from dcim.core.ports import Backlog, SourceStatus
+from dcim.core.ports import Backlog, Forwarding, SourceStatus
 from dcim.core.times import SECOND_US, from_us
 
 router = APIRouter(tags=["ledger"], responses=RESPONSES)
@@ -122,6 +122,15 @@ class LedgerBody(BaseModel):
     )
 
 
+class DeadLetterBody(BaseModel):
+    """A reading that the server behind the store will never take."""
+
+    reason: str
+    message: str = Field(description="What the server said.")
+    line: str = Field(description="The reading as it was sent.")
+    at: datetime = Field(description="When it was put aside.")
+
+
 class RejectBody(BaseModel):
     """One item that was put aside. Topic and payload are the first bytes, with escapes for what is no text."""
 
@@ -158,6 +167,19 @@ def ledger(ctx: Ctx, since: Since = "account") -> LedgerBody:
         warnings=ctx.condition.warnings(),
         unwatched=ctx.watch.offers_dropped,
     )
+
+
+@router.get("/ledger/dead-letters", summary="What the server behind the store will not take")
+def dead_letters(
+    ctx: Ctx, limit: Annotated[int, Query(description="How many at most, the youngest.", ge=1, le=10_000)] = 1_000
+) -> list[DeadLetterBody]:
+    """Readings that the server refused for good, oldest first; a bounded number is kept. None where the store has no
+    server behind it."""
+    kept = ctx.store.dead_readings() if isinstance(ctx.store, Forwarding) else []
+    return [
+        DeadLetterBody(reason=dead.reason.value, message=dead.message, line=dead.line, at=from_us(dead.at_us))
+        for dead in kept[-limit:]
+    ]
 
 
 @router.get("/ledger/{source}/rejects", summary="What was put aside")
