@@ -105,7 +105,9 @@ def test_a_service_whose_machine_is_set_back_an_hour_while_readings_arrive() -> 
 
         set_back = HOUR
         for number in range(5):  # the senders' clocks are right
-            await hall.send(rack_value("RackLiquidFlow", 11 + number), rack_value("RackLeakDetect", 1))
+            ahead_s = 0.01 * (1 + number)  # an instant of its own each, however fast they are sent
+            flow = rack_value("RackLiquidFlow", 11 + number, ago_s=-ahead_s)
+            await hall.send(flow, rack_value("RackLeakDetect", 1, ago_s=-ahead_s))
         account = await expect_sane(hall)
         assert account["rejected"] == 0, "nothing that comes is from the future"
         assert account["kinds"]["value"]["stored"] == 12
