@@ -160,7 +160,7 @@ class InfluxFaults:
             return told(401, "unauthorized", "unauthorized access")
         if method == "POST" and path.startswith("/api/v2/write?"):
             assert "precision=us" in path
-            lines = gzip.decompress(body).decode().splitlines()
+            lines = gzip.decompress(body).decode().split("\n")[:-1]
             return self._write(lines)
         if method == "POST" and path.startswith("/api/v2/query?"):
             return Answer(200, self._query(json.loads(body)["query"]))

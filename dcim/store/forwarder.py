@@ -299,7 +299,7 @@ class Forwarder:
             )
 
     def _bury(self, chunk: Chunk, reason: DeadLetter, message: str, at_us: int) -> Iterator[Letter]:
-        lines = self._block(chunk.rows).decode().splitlines()
+        lines = self._block(chunk.rows).decode().split("\n")[:-1]  # names may hold what else counts as a line's end
         places = zip(chunk.number.tolist(), chunk.row.tolist(), lines, strict=True)
         return (Letter(number, row, DeadReading(reason, line, message, at_us)) for number, row, line in places)
 

@@ -76,6 +76,8 @@ REPLAY_BYTES_MAX: Final = 256 * 2**20
 SCAN_BYTES_MAX: Final = 512 * 2**20
 """A window that would have to read through more of the spool than this cannot be answered until that is handed on."""
 QUERY_S: Final = 60.0
+WINDOW_S: Final = 120.0
+"""One window may be many questions."""
 STEP_LINES: Final = 2_000
 """Steps in one request: their lines are longer than those of readings."""
 ASK_S: Final = 3.0
@@ -565,9 +567,9 @@ class InfluxStore:
         while not self._complete:
             try:
                 answer = flux.answered(await self._server.query(flux.newest(self._buckets[Tier.RAW]), QUERY_S))
-            except Transient as error:
+            except DcimError as error:
                 log.warning("the newest readings cannot be looked up", told=str(error))
-                await asyncio.sleep(5)
+                await asyncio.sleep(RESTART_S)
                 continue
             numbers = np.array([record.id for record in await asyncio.to_thread(self._local.recall)], np.uint32)
             numbers = np.union1d(numbers, self._newest.readings().point)
@@ -629,7 +631,7 @@ class InfluxStore:
         async def ask() -> list[bytes]:
             return await asyncio.gather(*(self._query(question) for question in questions))
 
-        return self._host.call(ask(), None)
+        return self._host.call(ask(), WINDOW_S)
 
     def _waiting_rows(self, points: npt.NDArray[np.uint32], span: Span) -> Readings:
         """Readings of points in a span that the server may not have yet."""
@@ -771,7 +773,8 @@ class _Host:
             pass  # this is how `close` ends it
         except BaseException as error:
             self._failed = error
-            log.exception("the store hands on no more")
+            if self._ready.is_set():  # before that, `start` raises it
+                log.exception("the store hands on no more")
         finally:
             with self._lock:
                 self._loop = None

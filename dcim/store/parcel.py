@@ -71,7 +71,10 @@ def unpack(record: bytes) -> Parcel | Account:
         return Account.unpack(record[6:])
     if record[:4] != _MARK or head not in {_SETTLED, _DOUBTFUL}:
         raise Permanent("a record of the spool was not written by this version of the software")
-    frame = pl.read_ipc_stream(io.BytesIO(record[6:]))
+    try:
+        frame = pl.read_ipc_stream(io.BytesIO(record[6:]))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise Permanent(f"a record of the spool cannot be read: {error}") from error
     if dict(frame.schema) != _COLUMNS:
         raise Permanent("a record of the spool holds no readings")
     columns = (frame[name].to_numpy() for name in _COLUMNS)

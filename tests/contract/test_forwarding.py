@@ -8,7 +8,7 @@ import json
 import math
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from dcim.core.readings import Readings
 from dcim.core.times import from_us, to_us
 from dcim.store import forwarder, influx, influx_client
 from dcim.store.influx import InfluxStore, Place
-from dcim.store.line_protocol import Lines
+from dcim.store.line_protocol import Lines, Series
 from tests import certificates
 from tests.influx_faults import BREAK, BREAK_LATE, HANG, HANG_LATE, INTERNAL, UNAVAILABLE, Answer, InfluxFaults, told
 
@@ -236,6 +236,27 @@ def test_a_poisoned_line_in_every_batch(rig: Rig, server: InfluxFaults) -> None:
     assert all("point=#3 " in letter.line and letter.line in letter.message for letter in letters)
     rig.reopen()
     assert rig.store.dead_readings() == letters
+
+
+class OddNames:
+    """Points with names that hold what some take for the end of a line."""
+
+    def series(self, points: Sequence[int]) -> Mapping[int, Series]:
+        return {number: Series("rack", (("point", f"p\u2028\x85{number}"),), "power_kw") for number in points}
+
+    def changed(self) -> Sequence[int]:
+        return ()
+
+
+def test_a_poisoned_line_with_an_odd_name(tmp_path: Path, server: InfluxFaults) -> None:
+    server.malformed = lambda line: True
+    place = Place(server.url, "org", "bucket", lambda: "secret")
+    with InfluxStore(place, tmp_path / "influx", 64 * MIB, lambda: AT, series=lambda _: OddNames()) as store:
+        store.append(Readings.of([0, 1], [T0, T0], [1.0, 2.0], [0, 0]))
+        assert store.drain(PATIENCE_S)
+        assert [letter.line.split(" ")[0] for letter in store.dead_readings()] == [
+            f"rack,point=p\u2028\x85{number}" for number in range(2)
+        ]
 
 
 def test_lines_of_another_type(rig: Rig, server: InfluxFaults) -> None:

@@ -78,6 +78,9 @@ def test_accounts_come_back_and_strangers_do_not() -> None:
     for stranger in (b"", b"dcim", b"dcim\x01\x02short", b"dcim\x09\x00" + bytes(50), b"other\x00" + bytes(50)):
         with pytest.raises(Permanent, match="not written by this version"):
             unpack(stranger)
+    for broken in (b"", bytes(50), b"\xff" * 50, pack(Readings.of([1], [2], [3.0], [0]))[0][6:-400]):
+        with pytest.raises(Permanent, match=r"cannot be read|holds no readings"):
+            unpack(b"dcim\x01\x00" + broken)
 
 
 # --- what was taken lately
