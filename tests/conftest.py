@@ -18,6 +18,9 @@ from tests.examples import examples
 settings.register_profile("dcim", deadline=None, max_examples=examples(100))
 settings.load_profile("dcim")
 
+# The checks of stores assert in a module of their own, which several test modules import.
+pytest.register_assert_rewrite("tests.contract.store_checks")
+
 PROGRAMS = {
     "mosquitto": ("mosquitto", "mosquitto"),
     "nats": ("nats-server", "nats-server"),

@@ -9,6 +9,7 @@ metadata. Not here: how messages are read (codecs), how they are kept (stores), 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -217,10 +218,7 @@ class Intake:
                     part.codec,
                     received={Kind.VALUE: len(part.held)},
                     duplicate={Kind.VALUE: held.duplicate},
-                    refused={
-                        RejectReason.STORE_REFUSED: len(held.refused),
-                        RejectReason.TOO_MANY_HELD: len(part.held) - len(rows),
-                    },
+                    refused={**_reasons(held), RejectReason.TOO_MANY_HELD: len(part.held) - len(rows)},
                     at=from_us(batch.received),
                 )
             ]
@@ -262,17 +260,18 @@ class Intake:
             return converted[-1]
 
         def postings(appended: Appended) -> list[Posting]:
-            duplicate, refused, made = appended.duplicate, len(appended.refused), []
+            duplicate, refused, made = appended.duplicate, [reason for _, reason in appended.refused], []
             for whose, count in ((whose, count) for point in points for whose, count in self._waiting[point].items()):
                 # Which row was whose is not kept; the sums are exact, and a point with two owners is a rare thing.
-                twice, bad = min(duplicate, count), min(refused, max(0, count - duplicate))
-                duplicate, refused = duplicate - twice, refused - bad
+                twice = min(duplicate, count)
+                bad, refused = refused[: count - twice], refused[count - twice :]
+                duplicate -= twice
                 made.append(
                     Posting(
                         *whose,
-                        stored={Kind.VALUE: count - twice - bad},
+                        stored={Kind.VALUE: count - twice - len(bad)},
                         duplicate={Kind.VALUE: twice},
-                        refused={RejectReason.STORE_REFUSED: bad},
+                        refused=Counter(bad),
                     )
                 )
             return made
@@ -362,10 +361,14 @@ def _posting(batch: Batch, part: Decoded, appended: Appended) -> Posting:
         stored={Kind.VALUE: appended.stored, Kind.METADATA: part.described},
         duplicate={Kind.VALUE: appended.duplicate, Kind.METADATA: part.repeated},
         rejects=part.rejects,
-        refused={RejectReason.STORE_REFUSED: len(appended.refused)},
+        refused=_reasons(appended),
         remarks=part.remarks,
         at=from_us(batch.received),
     )
+
+
+def _reasons(appended: Appended) -> dict[RejectReason, int]:
+    return dict(Counter(reason for _, reason in appended.refused))
 
 
 def _of_the_whole(batch: Batch) -> Posting:

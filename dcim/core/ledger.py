@@ -53,6 +53,8 @@ class RejectReason(StrEnum):
     TOO_MANY_POINTS = "too_many_points"
     TOO_MANY_HELD = "too_many_held"
     STORE_REFUSED = "store_refused"
+    PAST_RETENTION = "past_retention"
+    """Of a time whose readings the store has dropped already, so that nothing could tell whether it had this one."""
     OVERFLOW = "overflow"
     """QoS 0 alone: more came than could be made durable, and the oldest gave way. QoS 1 waits at the sender instead."""
 

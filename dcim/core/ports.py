@@ -20,7 +20,7 @@ from dcim.core.ledger import DeadLetter, Kind, Reject, RejectReason, Remark
 from dcim.core.live import Latest
 from dcim.core.plant import Plant
 from dcim.core.points import PointRecord
-from dcim.core.readings import Readings
+from dcim.core.readings import Readings, Tier
 
 
 class Message(NamedTuple):
@@ -169,7 +169,8 @@ class TelemetryStore(Protocol):
 
     def append(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Durable on return. Idempotent on (point, time): a second reading of the same instant is a duplicate and
-        changes nothing, in the same batch too. Refuses, by row: infinite values, times outside the years 1970 to 2200.
+        changes nothing, in the same batch too. Refuses, by row: infinite values, times outside the years 1970 to 2200,
+        and times that the retention has dropped readings of.
         Raises Transient when the batch could not be made durable (disk full, busy): as a rule nothing of it was kept.
 
         entry: the account that goes with it, also where the batch is empty. Where the store keeps the account itself
@@ -194,7 +195,65 @@ class TelemetryStore(Protocol):
         With `every`, one row per point and bucket that holds a usable reading: `time` is the bucket's start (buckets
         count from 1970), `value` the aggregate over values that are neither missing nor bad, `quality` the worst of
         those used. Buckets without any have no row: gaps stay gaps. Raises ValueError for every ≤ 0.
+
+        A store that keeps tiers (`Tiered`) answers what the readings would, from whichever tier. Where it no longer has
+        the readings of `start`, all of the answer is in buckets of the finest tier that it still has of then.
         """
+        ...
+
+
+class Answer(NamedTuple):
+    """A window, and what it was answered from."""
+
+    frame: pl.DataFrame
+    """As `window` answers it."""
+    tier: Tier
+    """The coarsest tier that it was put together from; readings that are not rolled up yet are in it too."""
+    every: timedelta | None
+    """Width of its buckets: as asked for, or wider where nothing finer is left. None: readings as they came."""
+    since: datetime | None
+    """Before this, nothing is kept as finely as `tier`. None where all is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What one call of `maintain` did."""
+
+    rolled: dict[Tier, int] = field(default_factory=dict)
+    """Steps that were added, by tier."""
+    dropped: dict[Tier, int] = field(default_factory=dict)
+    """Rows that are no longer kept, by tier: the retention's doing, and no loss."""
+    behind: timedelta = timedelta(0)
+    """How much of the time up to now is due to be rolled up and is not."""
+    more: bool = False
+    """Whether there is more to do at once."""
+
+
+@runtime_checkable
+class Tiered(Protocol):
+    """A store that keeps readings in tiers, and tells from which it answers."""
+
+    def answer(
+        self,
+        points: Sequence[int],
+        start: datetime,
+        end: datetime,
+        every: timedelta | None = None,
+        how: Aggregate = "mean",
+    ) -> Answer:
+        """`window`, with what it was answered from."""
+        ...
+
+
+@runtime_checkable
+class Upkept(Protocol):
+    """A store that has to be asked to roll readings up into tiers, and to drop what is older than its retention."""
+
+    def maintain(self, at: datetime) -> Maintained:
+        """Does a piece of what is due at `at`, small enough that a writer beside it waits milliseconds: rolls readings
+        up, then drops what is too old and rolled up. What is dropped is gone from every answer at once; `latest` still
+        knows the newest reading of each point. Ages count back from the newest reading where that lies before `at`.
+        Changes no answer otherwise. Raises Transient when it did not come to an end; nothing is half done."""
         ...
 
 

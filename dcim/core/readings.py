@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,17 @@ class Quality(IntEnum):
     """Kept and shown as doubtful: outside the plausible range, in an unknown unit, or made by a doubtful sensor."""
     BAD = 2
     """The source says so itself, or there is no value at all."""
+
+
+class Tier(StrEnum):
+    """How finely readings are kept, from the finest to the coarsest."""
+
+    RAW = "raw"
+    """As they came."""
+    MINUTE = "minute"
+    """Mean, least, greatest and number of each minute."""
+    HOUR = "hour"
+    """The same of each hour."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,11 +42,10 @@ import polars as pl
 import structlog
 
 from dcim.core.errors import DcimError, Permanent, Transient
-from dcim.core.ledger import RejectReason
 from dcim.core.points import PointRecord
-from dcim.core.ports import Aggregate, Appended, Backlog, DeadReading, Entry
-from dcim.core.readings import Readings
-from dcim.core.times import to_us
+from dcim.core.ports import Aggregate, Answer, Appended, Backlog, DeadReading, Entry
+from dcim.core.readings import Readings, Tier
+from dcim.core.times import from_us, to_us
 from dcim.store import bookmark, flux
 from dcim.store.bookmark import Bookmark
 from dcim.store.dead_letters import DeadLetters
@@ -61,7 +60,7 @@ from dcim.store.newest import Newest
 from dcim.store.parcel import Account, pack, pack_account, unpack
 from dcim.store.ranges import ranges
 from dcim.store.recent import ROWS_MAX, Recent
-from dcim.store.retention import STEP_US, Retention, Tier
+from dcim.store.retention import STEP_US, Retention, pick
 from dcim.store.rollup import HOUR_US, PACES, Pace, RollUp, Work
 from dcim.store.sift import END_US, numbers_of, sift
 from dcim.store.spool import Spool
@@ -135,7 +134,8 @@ class Place:
 
 
 class InfluxStore:
-    """TelemetryStore, Catalogue, Holding and Forwarding; see the module. Any method may be called from any thread.
+    """TelemetryStore, Tiered, Catalogue, Holding and Forwarding; see the module. Any method may be called from any
+    thread.
 
     folder: made when missing; one process has it. bytes_max: of the spool. clock: the wall clock. series: is told what
     is known of points before anything is handed on, and answers what tells where they are written to.
@@ -174,7 +174,7 @@ class InfluxStore:
         self._defect = ""
         self._closed = False
         with contextlib.ExitStack() as closing:
-            self._local = closing.enter_context(EmbeddedStore(folder / "local.duckdb", clock, LOCAL_MB))
+            self._local = closing.enter_context(EmbeddedStore(folder / "local.duckdb", clock, memory_mb=LOCAL_MB))
             self._spool = closing.enter_context(Spool(folder / "spool", bytes_max))
             self._letters = DeadLetters(folder)
             self._lines = _Lines(series(self._local.recall()))
@@ -239,15 +239,13 @@ class InfluxStore:
     def append(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Keeps a batch; see TelemetryStore. Refuses what is older than the server keeps. Raises Transient when the
         spool is full or the disk fails, Permanent when the store is closed."""
-        sifted = sift(batch)
+        sifted = sift(batch, self._floors()[Tier.RAW])
         with self._writing:
             self._refuse_closed()
-            rows, refused = self._within_retention(batch, sifted.rows)
-            new, doubtful = self._judge(rows)
-            settled, unsettled = rows.take(new), rows.take(doubtful)
+            new, doubtful = self._judge(sifted.rows)
+            settled, unsettled = sifted.rows.take(new), sifted.rows.take(doubtful)
             stored = len(settled) + len(unsettled)
-            duplicate = sifted.duplicate + len(sifted.rows) - stored - len(refused)
-            appended = Appended(stored, duplicate, tuple(sorted([*sifted.refused, *refused])))
+            appended = sifted.became(stored)
             records = [*pack(settled), *pack(unsettled, doubtful=True)]
             account = self._account
             if entry is not None:
@@ -283,6 +281,17 @@ class InfluxStore:
     ) -> pl.DataFrame:
         """Readings with start ≤ time < end; see TelemetryStore. Raises ValueError for every ≤ 0 or an unknown `how`,
         Transient when the server cannot be asked, Permanent when the answer would be too long."""
+        return self.answer(points, start, end, every, how).frame
+
+    def answer(
+        self,
+        points: Sequence[int],
+        start: datetime,
+        end: datetime,
+        every: timedelta | None = None,
+        how: Aggregate = "mean",
+    ) -> Answer:
+        """`window`, with what it was answered from; see Tiered."""
         span = max(0, to_us(start)), min(to_us(end), END_US)
         every_us = None if every is None else min(every // timedelta(microseconds=1), END_US)
         if every_us is not None and every_us <= 0:
@@ -290,7 +299,13 @@ class InfluxStore:
         if how not in get_args(Aggregate):
             raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
         self._refuse_closed()
-        return self._reads.window(numbers_of(points), span, every_us, how, self._floors())
+        floors = self._floors()
+        tier, width_us = pick(*span, every_us, how, floors)
+        # Readings as they came, where they are gone, are means of steps.
+        asked: Aggregate = "mean" if every is None else how
+        frame = self._reads.window(numbers_of(points), span, every_us, asked, floors)
+        width = every if width_us is None or width_us == every_us else timedelta(microseconds=width_us)
+        return Answer(frame, tier, width, from_us(floors[tier]) if floors[tier] else None)
 
     # Catalogue and Holding
 
@@ -380,21 +395,6 @@ class InfluxStore:
                 raise
             self._keep(self._moment())  # there is room that was not given back yet
             return self._spool.append(records, at_us)
-
-    def _within_retention(self, batch: Readings, rows: Readings) -> tuple[Readings, list[tuple[int, RejectReason]]]:
-        """Sifted rows without those that the server would drop for their age, and these as rows of the batch."""
-        floor_us = self._floors()[Tier.RAW]
-        if not len(rows) or int(rows.time.min()) >= floor_us:
-            return rows, []
-        old = rows.time < floor_us
-        keys = set(zip(rows.point[old].tolist(), rows.time[old].tolist(), strict=True))
-        refused = []
-        for number in np.flatnonzero((batch.time < floor_us) & (batch.time >= 0) & ~np.isinf(batch.value)).tolist():
-            key = int(batch.point[number]), int(batch.time[number])
-            if key in keys:  # of rows of one instant the first; the others are its duplicates
-                keys.remove(key)
-                refused.append((number, RejectReason.TIME_TOO_OLD))
-        return rows.take(~old), refused
 
     def _judge(self, rows: Readings) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Which of some sifted rows are new, and of which nobody can tell now. The others are duplicates."""

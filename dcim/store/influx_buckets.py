@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from dcim.core.errors import Permanent
+from dcim.core.readings import Tier
 from dcim.store.influx_client import Bucket, InfluxServer
-from dcim.store.retention import Retention, Tier
+from dcim.store.retention import Retention
 
 _SUFFIX: Final = {Tier.RAW: "", Tier.MINUTE: "_1m", Tier.HOUR: "_1h"}
 _DAY_S: Final = 86_400

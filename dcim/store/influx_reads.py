@@ -20,12 +20,12 @@ import numpy.typing as npt
 import polars as pl
 
 from dcim.core.ports import Aggregate
-from dcim.core.readings import Quality, Readings
+from dcim.core.readings import Quality, Readings, Tier
 from dcim.store import flux
 from dcim.store.flux import Span
 from dcim.store.line_protocol import MISSING
 from dcim.store.ranges import ranges
-from dcim.store.retention import STEP_US, Floors, Tier, parts, pick
+from dcim.store.retention import STEP_US, Floors, parts, pick
 
 _SCHEMA: Final = {
     "point": pl.UInt32(),

@@ -1,7 +1,8 @@
 """A store without a disk: for tests, and for trials where everything may be gone at the end.
 
 It keeps the promises of the ports in the plainest way there is, a dict of instants per point, and is what the real
-stores are compared with. "Durable" ends with the process; memory is bounded by a number of rows.
+stores are compared with. It has no tiers: as long as any tier is kept, so are the readings, and each answer is made of
+them as if there were only that tier. "Durable" ends with the process; memory is bounded by a number of rows.
 
 Lives here: MemoryStore. Not here: anything that is meant to be fast or large (embedded.py)."""
 
@@ -16,10 +17,11 @@ import polars as pl
 
 from dcim.core.errors import Transient
 from dcim.core.points import PointRecord
-from dcim.core.ports import Aggregate, Appended, Entry
-from dcim.core.readings import Quality, Readings
-from dcim.core.times import to_us
-from dcim.store.sift import sift
+from dcim.core.ports import Aggregate, Answer, Appended, Entry, Maintained
+from dcim.core.readings import Quality, Readings, Tier
+from dcim.core.times import from_us, to_us
+from dcim.store.retention import FOR_EVER, Floors, Retention, advance, parts, pick
+from dcim.store.sift import END_US, FIRST_US, sift
 
 ROWS_MAX = 5_000_000
 """Readings and held values that are taken; about 1 GB. Then the store is full, as a disk would be."""
@@ -37,13 +39,15 @@ _AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
 
 
 class MemoryStore:
-    """TelemetryStore, Catalogue, Holding and Books in memory. Any method may be called from any thread.
+    """TelemetryStore, Tiered, Upkept, Catalogue, Holding and Books in memory. Any method may be called from any thread.
 
     rows_max: readings and held values that it takes; a batch that goes beyond is refused whole, as Transient.
+    retention: how long each tier is answered, once `maintain` is called.
     """
 
-    def __init__(self, rows_max: int = ROWS_MAX) -> None:
-        self._rows_max = rows_max
+    def __init__(self, rows_max: int = ROWS_MAX, retention: Retention = FOR_EVER) -> None:
+        self._rows_max, self._retention = rows_max, retention
+        self._floors: Floors = dict.fromkeys(Tier, 0)
         self._rows = 0
         self._lock = Lock()
         self._stored: dict[int, _Instants] = {}
@@ -54,7 +58,7 @@ class MemoryStore:
     def append(self, batch: Readings, entry: Entry | None = None) -> Appended:
         """Stores a batch; see TelemetryStore. Raises Transient when the store is full."""
         with self._lock:
-            return self._add(self._stored, batch, entry)
+            return self._add(self._stored, batch, entry, self._floors[Tier.RAW])
 
     def latest(self, points: Sequence[int] | None = None) -> pl.DataFrame:
         """The newest reading of each point; see TelemetryStore."""
@@ -72,20 +76,56 @@ class MemoryStore:
         how: Aggregate = "mean",
     ) -> pl.DataFrame:
         """Readings with start ≤ time < end; see TelemetryStore. Raises ValueError for every ≤ 0 or an unknown `how`."""
-        every_us = None if every is None else every // timedelta(microseconds=1)
+        return self.answer(points, start, end, every, how).frame
+
+    def answer(
+        self,
+        points: Sequence[int],
+        start: datetime,
+        end: datetime,
+        every: timedelta | None = None,
+        how: Aggregate = "mean",
+    ) -> Answer:
+        """`window`, with what it was answered from; see Tiered."""
+        start_us, end_us = to_us(start), to_us(end)
+        every_us = None if every is None else min(every // timedelta(microseconds=1), END_US)
         if every_us is not None and every_us <= 0:
             raise ValueError(f"a bucket must be longer than nothing, not {every}")
         if how not in get_args(Aggregate):
             raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
-        first, beyond = to_us(start), to_us(end)
         with self._lock:
+            tier, width_us = pick(start_us, end_us, every_us, how, self._floors)
+            floor = self._floors[tier]
+            stretch = parts(tier, start_us, end_us, dict.fromkeys(Tier, END_US), self._floors)
             rows = [
                 (point, time, *self._stored[point][time])
                 for point in sorted(self._stored.keys() & set(points))
                 for time in sorted(self._stored[point])
-                if first <= time < beyond
+                if any(part.start_us <= time < part.end_us for part in stretch)
             ]
-        return _frame(rows if every_us is None else list(_bucketed(rows, every_us, _AGGREGATES[how])))
+        if width_us is not None:
+            rows = list(_bucketed(rows, width_us, _AGGREGATES["mean" if every is None else how]))
+        width = every if width_us is None or width_us == every_us else timedelta(microseconds=width_us)
+        return Answer(_frame(rows), tier, width, from_us(floor) if floor else None)
+
+    def maintain(self, at: datetime) -> Maintained:
+        """Lets go of what is too old at `at`; see Upkept."""
+        with self._lock:
+            newest = max((max(instants) for instants in self._stored.values()), default=None)
+            if newest is None:
+                return Maintained()
+            before = self._floors
+            rolled = dict.fromkeys(Tier, min(newest, to_us(at)))
+            self._floors = advance(self._retention, from_us(rolled[Tier.RAW]), rolled, before)
+            times = (time for instants in self._stored.values() for time in instants)
+            dropped = sum(before[Tier.RAW] <= time < self._floors[Tier.RAW] for time in times)
+            for instants in self._stored.values():
+                latest = max(instants)
+                old = [time for time in instants if time < self._floors[Tier.HOUR] and time != latest]
+                for time in old:
+                    del instants[time]
+                self._rows -= len(old)
+            return Maintained(dropped={Tier.RAW: dropped})
 
     def remember(self, records: Sequence[PointRecord]) -> None:
         """Keeps what is known of points; see Catalogue. Of two records with one id the later counts."""
@@ -113,7 +153,7 @@ class MemoryStore:
             if not rows:
                 return Readings.empty(), Appended(0, 0)
             converted = convert(_readings(rows))
-            appended = self._add(self._stored, converted, entry, freed=len(rows))
+            appended = self._add(self._stored, converted, entry, self._floors[Tier.RAW], freed=len(rows))
             for point in wanted:
                 del self._held[point]
             return converted, appended
@@ -136,8 +176,15 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to let go of; everything stays as it is."""
 
-    def _add(self, into: dict[int, _Instants], batch: Readings, entry: Entry | None = None, freed: int = 0) -> Appended:
-        sifted = sift(batch)
+    def _add(
+        self,
+        into: dict[int, _Instants],
+        batch: Readings,
+        entry: Entry | None = None,
+        floor_us: int = FIRST_US,
+        freed: int = 0,
+    ) -> Appended:
+        sifted = sift(batch, floor_us)
         rows = sifted.rows
         if self._rows - freed + len(rows) > self._rows_max:
             todo = "Use the embedded store for more"

@@ -5,7 +5,7 @@ A tier keeps, by point and step, the mean, least, greatest and number of the usa
 and the worst quality of those used; a step without any has no row. Steps count from 1970, so that every step lies in
 exactly one bucket of any width that is a multiple of it, and a tier answers for such a bucket what the readings would.
 
-Lives here: tiers, ages, the choice among them, and the parts that one answer is put together from: pure functions of
+Lives here: steps, ages, the choice among them, and the parts that one answer is put together from: pure functions of
 microseconds, for any store. Not here: rolling up, dropping and reading, which each store does in its own way."""
 
 from __future__ import annotations
@@ -13,21 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from dcim.core.ports import Aggregate
+from dcim.core.readings import Tier
 from dcim.core.times import to_us
-
-
-class Tier(StrEnum):
-    """How finely readings are kept, from the finest to the coarsest."""
-
-    RAW = "raw"
-    """The readings as they came."""
-    MINUTE = "minute"
-    HOUR = "hour"
-
 
 STEP_US: Final[Mapping[Tier, int]] = {Tier.MINUTE: 60_000_000, Tier.HOUR: 3_600_000_000}
 """Width of a step, microseconds. Each is a multiple of the one before it."""
@@ -88,9 +78,13 @@ class Retention:
         return floors
 
     def pick(self, start: datetime, end: datetime, every: timedelta | None, how: Aggregate, now: datetime) -> Choice:
-        """`pick` for a store that drops rows on the day on which they are old enough."""
+        """`pick` for a store that drops rows the moment they are old enough."""
         every_us = None if every is None else every // timedelta(microseconds=1)
         return pick(to_us(start), to_us(end), every_us, how, self.floors(now))
+
+
+FOR_EVER: Final = Retention()
+"""Nothing is ever dropped."""
 
 
 def pick(start_us: int, end_us: int, every_us: int | None, how: Aggregate, floors: Floors) -> Choice:
@@ -125,7 +119,7 @@ def pick(start_us: int, end_us: int, every_us: int | None, how: Aggregate, floor
 
 def parts(choice: Tier, start_us: int, end_us: int, rolled: Mapping[Tier, int], floors: Floors) -> list[Part]:
     """[start_us, end_us) in stretches, oldest first: the chosen tier for its whole steps that are rolled up, finer ones
-    for the young rest and for steps that the range cuts.
+    for the young rest and for steps that the range cuts. What lies before a tier's floor is left out.
 
     rolled: by tier, the time (a multiple of its step) up to which it has every step. A step that the range cuts, of a
     time that finer tiers have dropped, belongs where it starts: ranges that meet share none and miss none.
@@ -137,6 +131,7 @@ def parts(choice: Tier, start_us: int, end_us: int, rolled: Mapping[Tier, int], 
     minute 60000000 180000000
     raw 180000000 300000000
     """
+    start_us = max(start_us, floors[choice])
     if start_us >= end_us:
         return []
     if choice is Tier.RAW:
@@ -153,6 +148,17 @@ def parts(choice: Tier, start_us: int, end_us: int, rolled: Mapping[Tier, int], 
         Part(choice, first, beyond),
         *parts(finer, beyond, end_us, rolled, floors),
     ]
+
+
+def advance(ages: Retention, at: datetime, rolled: Mapping[Tier, int], floors: Floors) -> Floors:
+    """Where the floors of a store that rolls up by itself go at `at`: to a full hour, so that no step is cut, never
+    backwards, and never beyond what the next coarser tier has (`rolled`, as in `parts`)."""
+    old = {tier: floor // STEP_US[Tier.HOUR] * STEP_US[Tier.HOUR] for tier, floor in ages.floors(at).items()}
+    done = rolled[Tier.MINUTE] // STEP_US[Tier.HOUR] * STEP_US[Tier.HOUR]
+    raw = max(floors[Tier.RAW], min(old[Tier.RAW], done))
+    minute = max(floors[Tier.MINUTE], min(old[Tier.MINUTE], raw, rolled[Tier.HOUR]))
+    hour = max(floors[Tier.HOUR], min(old[Tier.HOUR], minute))
+    return {Tier.RAW: raw, Tier.MINUTE: minute, Tier.HOUR: hour}
 
 
 def _up(us: int, step_us: int) -> int:

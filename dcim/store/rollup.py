@@ -24,9 +24,9 @@ import polars as pl
 import structlog
 
 from dcim.core.errors import DcimError, Transient
-from dcim.core.readings import Quality, Readings
+from dcim.core.readings import Quality, Readings, Tier
 from dcim.store.flux import Span
-from dcim.store.retention import STEP_US, Tier
+from dcim.store.retention import STEP_US
 from dcim.store.sift import END_US
 from dcim.store.steps import Steps
 

@@ -38,16 +38,21 @@ class Sifted:
         return Appended(kept, self.duplicate + len(self.rows) - kept, self.refused)
 
 
-def sift(batch: Readings) -> Sifted:
-    """Refuses infinite values and times outside 1970 to 2200; of rows of one instant the first that is sound stays.
+def sift(batch: Readings, floor_us: int = FIRST_US) -> Sifted:
+    """Refuses infinite values, times outside 1970 to 2200, and times before `floor_us`, of which readings have been
+    dropped; of rows of one instant the first that is sound stays.
 
     >>> sifted = sift(Readings.of([7, 7, 7], [5, 5, 4], [float("inf"), 1.0, 2.0], [0, 0, 0]))
     >>> sifted.rows.time.tolist(), sifted.duplicate, [row for row, _ in sifted.refused]
     ([4, 5], 0, [0])
     """
     unsound = np.isinf(batch.value) | (batch.time < FIRST_US) | (batch.time >= END_US)
-    refused = tuple((row, RejectReason.STORE_REFUSED) for row in np.flatnonzero(unsound).tolist())
-    sound = batch.take(~unsound) if refused else batch
+    late = ~unsound & (batch.time < floor_us)
+    refused = tuple(
+        (row, RejectReason.PAST_RETENTION if late[row] else RejectReason.STORE_REFUSED)
+        for row in np.flatnonzero(unsound | late).tolist()
+    )
+    sound = batch.take(~(unsound | late)) if refused else batch
     rows = sound.take(np.lexsort((sound.time, sound.point)))  # stable: what came first stays first
     first = np.ones(len(rows), np.bool_)
     first[1:] = (rows.point[1:] != rows.point[:-1]) | (rows.time[1:] != rows.time[:-1])

@@ -1,16 +1,17 @@
-"""The tables of the embedded store and every statement over them: functions of a connection, without state or locks.
+"""The tables of the embedded store and the statements over them: functions of a connection, without state or locks.
 
-Lives here: SQL, and the way between columns and DuckDB. Not here: transactions, threads and what memory remembers
-(embedded.py). Errors are DuckDB's own here; embedded.py has them translated.
+Lives here: SQL, and the way between columns and DuckDB. Not here: statements over tiers (tiers.py), transactions,
+threads and what memory remembers (embedded.py). Errors are DuckDB's own here; embedded.py has them translated.
 
 Columns go in as a dict of arrays that a statement reads by the name of the local variable, and come out as arrays: both
 ways need no third library, and no row becomes a Python object."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import duckdb
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from dcim.core.errors import Permanent
 from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate
-from dcim.core.readings import Quality, Readings
+from dcim.core.readings import Quality, Readings, Tier
 from dcim.store.newest import Newest
 from dcim.store.ranges import ranges
 
@@ -30,7 +31,6 @@ create table layout(version integer not null);
 create table readings(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
 create table held(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
 create table points(id uinteger not null, key varchar not null, described varchar);
--- The newest reading of each point, of the readings whose rowid is below `row`. Who deletes readings must empty both.
 create table newest(point uinteger not null, time timestamp not null, value double, quality utinyint not null);
 create table newest_below(row bigint not null);
 """
@@ -38,20 +38,26 @@ _UPGRADES: Final = (
     # 2: the ledger's account. One row that is changed with every write: it costs less than one that goes and one that
     # comes.
     "create table account(body blob); insert into account values (null);",
+    # 3: tiers. In minutes and hours one row or more for each point and step: their sums, extremes and numbers together
+    # are the step's. What is noted of the newest readings goes by time: numbers of rows move when rows are deleted.
+    """
+create table minutes(point uinteger not null, time timestamp not null, total double not null, least double not null,
+    greatest double not null, number uinteger not null, quality utinyint not null);
+create table hours as from minutes;
+create table progress(minute_rolled bigint not null, hour_rolled bigint not null, raw_floor bigint not null,
+    minute_floor bigint not null, hour_floor bigint not null, noted bigint not null, gone bigint not null);
+insert into progress values (0, 0, 0, 0, 0, 0, 0);
+delete from newest;
+drop table newest_below;
+""",
 )
 """What makes the tables of layout 1 those of layout 2, and so on."""
 LAYOUT: Final = 1 + len(_UPGRADES)
 """Version of the tables. A file with a higher one was written by a newer version of this software."""
-_NEWEST_KNOWN = "select point, time, coalesce(value, 'nan') as value, quality from newest order by point"
+_NEWEST_NOTED = "select point, time, coalesce(value, 'nan') as value, quality from newest order by point, time"
 _NEWEST_SINCE = """
 select point, max(time) as time, coalesce(arg_max_null(value, time), 'nan') as value, arg_max(quality, time) as quality
-from readings where rowid >= (select coalesce(max(row), 0) from newest_below) group by point order by point"""
-_NOTE_NEWEST = (
-    "delete from newest",
-    "delete from newest_below",
-    "insert into newest select * from fresh",
-    "insert into newest_below select coalesce(max(rowid) + 1, 0) from readings",
-)
+from readings where time >= make_timestamp($noted) group by point order by point"""
 _INSERT: dict[Table, str] = {
     "readings": "insert into readings select * from fresh",
     "held": "insert into held select * from fresh",
@@ -87,6 +93,34 @@ select point, time, coalesce(value, 'nan') as value, quality from held
 where point in (select point from wanted) order by point, time"""
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the file is with everything that is done a piece at a time; its one row in the table of that name. Times
+    in microseconds UTC."""
+
+    minute_rolled: int
+    hour_rolled: int
+    """Up to here the tier has the steps of all readings."""
+    raw_floor: int
+    minute_floor: int
+    hour_floor: int
+    """Rows before this are dropped, or about to be: no answer holds them."""
+    noted: int
+    """Of each point, the newest reading before this is in the table `newest`, or an older one than its newest."""
+    gone: int
+    """Readings and held values that were acknowledged and are rightly no longer there."""
+
+    @property
+    def rolled(self) -> Mapping[Tier, int]:
+        """By tier, as retention.parts takes it."""
+        return {Tier.MINUTE: self.minute_rolled, Tier.HOUR: self.hour_rolled}
+
+    @property
+    def floors(self) -> Mapping[Tier, int]:
+        """By tier, as retention.pick takes it."""
+        return {Tier.RAW: self.raw_floor, Tier.MINUTE: self.minute_floor, Tier.HOUR: self.hour_floor}
+
+
 def ensure(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Makes the tables in an empty file, and those that are new in a file of an earlier layout. Raises Permanent for a
     file of somebody else or of newer software."""
@@ -113,35 +147,69 @@ def ensure(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         )
 
 
-def count(con: duckdb.DuckDBPyConnection) -> int:
-    """Rows in readings and held together. Answered from the tables' heads, in less than a millisecond."""
-    return int(con.execute("select (select count(*) from readings) + (select count(*) from held)").fetchall()[0][0])
+def get_progress(con: duckdb.DuckDBPyConnection) -> Progress:
+    """How far the file is, as of the connection's transaction."""
+    return Progress(*con.execute("from progress").fetchall()[0])
+
+
+def put_progress(con: duckdb.DuckDBPyConnection, progress: Progress) -> None:
+    """Replaces it."""
+    con.execute(
+        "update progress set minute_rolled = ?, hour_rolled = ?, raw_floor = ?, minute_floor = ?, hour_floor = ?, "
+        "noted = ?, gone = ?",
+        [
+            progress.minute_rolled, progress.hour_rolled,
+            progress.raw_floor, progress.minute_floor, progress.hour_floor,
+            progress.noted, progress.gone,
+        ],
+    )  # fmt: skip
+
+
+class Counts(NamedTuple):
+    """Rows that are there."""
+
+    readings: int
+    held: int
+
+    def ever(self, progress: Progress) -> int:
+        """Rows that were ever acknowledged: those that are there, and those that are rightly gone. It never falls."""
+        return self.readings + self.held + progress.gone
+
+
+def count(con: duckdb.DuckDBPyConnection) -> Counts:
+    """Rows in readings and held. Answered from the tables' heads, in less than a millisecond."""
+    return Counts(*con.execute("select (select count(*) from readings), (select count(*) from held)").fetchall()[0])
 
 
 def load_newest(con: duckdb.DuckDBPyConnection) -> tuple[Newest, int]:
     """The newest reading of each point, and how many readings came since that was last noted.
 
-    What was noted is read; only readings that came since are searched, 17 ms a million.
+    What was noted is read; only readings of times since are searched, 17 ms a million.
     """
-    newest = Newest()
-    newest.take(_readings(con.execute(_NEWEST_KNOWN)))
-    newest.take(_readings(con.execute(_NEWEST_SINCE)))
-    since = "select count(*) from readings where rowid >= (select coalesce(max(row), 0) from newest_below)"
-    return newest, int(con.execute(since).fetchall()[0][0])
+    newest, noted = Newest(), {"noted": get_progress(con).noted}
+    newest.take(fetched(con.execute(_NEWEST_NOTED)))
+    newest.take(fetched(con.execute(_NEWEST_SINCE, noted)))
+    since = "select count(*) from readings where time >= make_timestamp($noted)"
+    return newest, int(con.execute(since, noted).fetchall()[0][0])
 
 
 def verify(con: duckdb.DuckDBPyConnection) -> None:
     """Reads every value once, so that a damaged block raises. A second for 20 million readings."""
-    for table in ("readings", "held", "points", "newest", "newest_below", "account"):
+    for table in ("readings", "held", "points", "newest", "account", "minutes", "hours", "progress"):
         con.execute(f"select bit_xor(hash(whole)) from {table} whole").fetchall()  # noqa: S608  the names above
 
 
 def note_newest(con: duckdb.DuckDBPyConnection, newest: Readings) -> None:
-    """Notes the newest reading of each point, as of the readings that are committed. To be called before anything is
-    inserted in its transaction."""
-    fresh = _columns(newest)  # noqa: F841  a statement reads it by its name
-    for statement in _NOTE_NEWEST:
-        con.execute(statement)
+    """Notes the newest reading of each point anew. The caller then moves `Progress.noted` to where it likes."""
+    con.execute("delete from newest")
+    add_newest(con, newest)
+
+
+def add_newest(con: duckdb.DuckDBPyConnection, rows: Readings) -> None:
+    """Adds to the newest readings some that came of times before `Progress.noted`."""
+    if len(rows):
+        fresh = _columns(rows)  # noqa: F841  the statement reads it by its name
+        con.execute("insert into newest select * from fresh")
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: Table, rows: Readings) -> None:
@@ -175,17 +243,17 @@ def window(
     every: int | None,
     how: Aggregate,
 ) -> Readings:
-    """TelemetryStore.window in microseconds: rows with span[0] ≤ time < span[1], by point and time."""
+    """TelemetryStore.window over readings, in microseconds: rows with span[0] ≤ time < span[1], by point and time."""
     wanted = {"point": points}  # noqa: F841  the statement reads it by its name
     if every is None:
-        return _readings(con.execute(_RAW, {"start": span[0], "end": span[1]}))
-    return _readings(con.execute(_BUCKETS[how], {"start": span[0], "end": span[1], "every": every}))
+        return fetched(con.execute(_RAW, {"start": span[0], "end": span[1]}))
+    return fetched(con.execute(_BUCKETS[how], {"start": span[0], "end": span[1], "every": every}))
 
 
 def held_rows(con: duckdb.DuckDBPyConnection, points: npt.NDArray[np.uint32]) -> Readings:
     """What is held for these points, by point and time."""
     wanted = {"point": points}  # noqa: F841  the statement reads it by its name
-    return _readings(con.execute(_HELD))
+    return fetched(con.execute(_HELD))
 
 
 def drop_held(con: duckdb.DuckDBPyConnection, points: npt.NDArray[np.uint32]) -> None:
@@ -237,7 +305,7 @@ def _columns(rows: Readings) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _readings(result: duckdb.DuckDBPyConnection) -> Readings:
+def fetched(result: duckdb.DuckDBPyConnection) -> Readings:
     """The result of a query whose columns are those of a Readings, in their order, NaN standing for null."""
     point, time, value, quality = result.fetchnumpy().values()
     return Readings(point, time.view(np.int64), value, quality)

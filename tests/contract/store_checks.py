@@ -1,7 +1,8 @@
 """What every store must hold, as checks that anyone can run on a store of their own.
 
 A check is a function of a `Rig`; it fails by an assertion. `TELEMETRY`, `CATALOGUE`, `HOLDING` and `BOOKS` list the
-checks of each port. test_stores.py runs them over our own stores; to try another, make a Rig of it and call them."""
+checks of each port, `TIERS` those of Tiered, `UPKEEP` of Upkept: both want a TieredRig. test_stores.py runs them over
+our own stores; to try another, make a rig of it and call them."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 from dcim.core.ledger import RejectReason
 from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate, Appended
-from dcim.core.readings import Quality, Readings
+from dcim.core.readings import Quality, Readings, Tier
 from dcim.core.times import EPOCH, from_us, to_us
+from dcim.store.memory import MemoryStore
+from dcim.store.retention import FOR_EVER, Retention
 from tests.examples import examples
 
 GOOD, UNCERTAIN, BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
@@ -47,6 +50,28 @@ class Rig:
         """A restart of the service, as far as the store can tell."""
         self.store.close()
         self.store = self._open()
+
+
+class TieredRig(Rig):
+    """A store with tiers on trial. `open_store` takes the retention that it opens the store with."""
+
+    def __init__(self, open_store: Callable[[Retention], Any]) -> None:
+        self._open_with = open_store
+
+    def begin(self, retention: Retention) -> None:
+        """Opens the store. Each check does so first, once."""
+        super().__init__(lambda: self._open_with(retention))
+
+    def maintain(self, at_us: int) -> dict[Tier, int]:
+        """Does all upkeep that is due, and says what was dropped. It must come to an end. A store that needs not be
+        asked gets a rig that waits for it instead."""
+        dropped = dict.fromkeys(Tier, 0)
+        for _ in range(1000):
+            done = self.store.maintain(from_us(at_us))
+            dropped = {tier: rows + done.dropped.get(tier, 0) for tier, rows in dropped.items()}
+            if not done.more:
+                return dropped
+        raise AssertionError("upkeep does not come to an end")
 
 
 def rows_of(frame: pl.DataFrame) -> list[tuple[int, int, float | None, int]]:
@@ -521,7 +546,313 @@ def check_books_of_a_write_that_failed_say_nothing_of_it(rig: Rig) -> None:
     assert rig.store.booked() == b"1/0/0"
 
 
-def _named(start: str, *starts: str) -> list[Callable[[Rig], None]]:
+# --- tiers
+
+MINUTE_US, HOUR_US = 60 * SECOND, 3600 * SECOND
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+H0 = T0 // HOUR_US * HOUR_US
+WIDTHS = (None, timedelta(seconds=7), MINUTE, 2 * MINUTE, timedelta(seconds=90), 7 * MINUTE, HOUR, 2 * HOUR, DAY)
+
+
+def same(frame: pl.DataFrame, expected: pl.DataFrame) -> None:
+    """Two answers are the same. Means may differ in their last digits: they were added up in another order."""
+    rows_of(frame)
+    columns = ["point", "time", "quality"]
+    assert frame.select(columns).rows() == expected.select(columns).rows()
+    np.testing.assert_allclose(frame["value"].to_numpy(), expected["value"].to_numpy(), rtol=1e-12)
+
+
+def minutes_of_sines(point: int, minutes: int, start_us: int = H0, pace_s: int = 10) -> list[Row]:
+    """Readings of one point, on a slope that no two hours share."""
+    seconds = range(0, minutes * 60, pace_s)
+    return [(point, start_us + s * SECOND, 20 + s / 1000 + math.sin(s / 100), GOOD) for s in seconds]
+
+
+def check_tiers_are_answered_from_when_they_are_exact(rig: TieredRig) -> None:
+    rig.begin(FOR_EVER)
+    rows = minutes_of_sines(1, 245)
+    append(rig.store, *rows)
+    reference = MemoryStore()
+    append(reference, *rows)
+    rig.maintain(H0 + 245 * MINUTE_US)
+    end_us = H0 + 4 * HOUR_US
+    cases: list[tuple[timedelta | None, Aggregate, Tier]] = [
+        (None, "mean", Tier.RAW),
+        (timedelta(seconds=90), "mean", Tier.RAW),
+        (HOUR, "last", Tier.RAW),
+        (MINUTE, "mean", Tier.MINUTE),
+        (90 * MINUTE, "max", Tier.MINUTE),
+        (HOUR, "min", Tier.HOUR),
+        (2 * HOUR, "count", Tier.HOUR),
+    ]
+    for _ in range(2):
+        for every, how, tier in cases:
+            args = ([1], from_us(H0), from_us(end_us), every, how)
+            answer = rig.store.answer(*args)
+            assert (answer.tier, answer.every, answer.since) == (tier, every, None)
+            same(answer.frame, reference.window(*args))
+            same(rig.store.window(*args), answer.frame)
+        rig.reopen()
+
+
+def check_tiers_take_the_young_rest_from_the_readings(rig: TieredRig) -> None:
+    """A query up to now, and one that begins and ends in the middle of a step."""
+    rig.begin(FOR_EVER)
+    reference = MemoryStore()
+    for hour in range(4):
+        rows = minutes_of_sines(1, 60, H0 + hour * HOUR_US) + minutes_of_sines(7, 60, H0 + hour * HOUR_US, 100)
+        append(rig.store, *rows)
+        append(reference, *rows)
+        rig.maintain(H0 + (hour + 1) * HOUR_US - 17 * MINUTE_US)
+    for start_us, end_us in ((H0, H0 + 4 * HOUR_US), (H0 + 29 * MINUTE_US + 1, H0 + 191 * MINUTE_US + 30 * SECOND)):
+        for every, how in itertools.product(WIDTHS, get_args(Aggregate)):
+            args = ([1, 7], from_us(start_us), from_us(end_us), every, how)
+            same(rig.store.window(*args), reference.window(*args))
+
+
+def check_tiers_learn_of_what_comes_late(rig: TieredRig) -> None:
+    """Late rows, duplicates, missing and bad values of minutes and hours that were rolled up already."""
+    rig.begin(FOR_EVER)
+    append(rig.store, (1, H0, 1.0, GOOD), (1, H0 + 4 * HOUR_US, 9.0, GOOD))
+    rig.maintain(H0 + 4 * HOUR_US)
+    late: list[list[Row]] = [
+        [(1, H0 + SECOND, 5.0, UNCERTAIN), (1, H0, 100.0, GOOD)],
+        [(1, H0 + 2 * SECOND, -50.0, BAD), (1, H0 + 3 * SECOND, NAN, GOOD), (1, H0 + SECOND, 77.0, BAD)],
+        [(2, H0 + 59 * MINUTE_US, 3.0, GOOD), (2, H0 + HOUR_US, 4.0, BAD), (1, H0 + MINUTE_US, 3.0, GOOD)],
+    ]
+    for rows in late:
+        append(rig.store, *rows)
+    for _ in range(2):
+        args = ([1, 2], from_us(H0), from_us(H0 + 2 * HOUR_US))
+        assert rig.store.answer(*args, HOUR).tier is Tier.HOUR
+        assert rows_of(rig.store.window(*args, HOUR)) == [(1, H0, 3.0, UNCERTAIN), (2, H0, 3.0, GOOD)]
+        assert rows_of(rig.store.window(*args, HOUR, "count"))[0] == (1, H0, 3.0, UNCERTAIN)
+        assert rows_of(rig.store.window(*args, HOUR, "max"))[0] == (1, H0, 5.0, UNCERTAIN)
+        minutes = [
+            (1, H0, 3.0, UNCERTAIN),
+            (1, H0 + MINUTE_US, 3.0, GOOD),
+            (2, H0 + 59 * MINUTE_US, 3.0, GOOD),
+        ]
+        assert rows_of(rig.store.window(*args, MINUTE)) == minutes
+        rig.maintain(H0 + 4 * HOUR_US)
+        rig.reopen()
+
+
+def check_tiers_learn_of_what_is_released(rig: TieredRig) -> None:
+    rig.begin(FOR_EVER)
+    append(rig.store, (1, H0, 1.0, GOOD), (1, H0 + 4 * HOUR_US, 9.0, GOOD))
+    hold(rig.store, (5, H0 + SECOND, 2.0, GOOD), (5, H0 + 2 * SECOND, 4.0, GOOD), (5, H0 + 5 * HOUR_US, 1.0, GOOD))
+    rig.maintain(H0 + 4 * HOUR_US)
+    rig.store.release([5], double)
+    args = ([5], from_us(H0), from_us(H0 + 4 * HOUR_US), HOUR)
+    assert rows_of(rig.store.window(*args)) == [(5, H0, 6.0, GOOD)]
+    assert rows_of(rig.store.latest([5])) == [(5, H0 + 5 * HOUR_US, 2.0, GOOD)]
+
+
+def check_tiers_of_extreme_values(rig: TieredRig) -> None:
+    """Sums beyond what a float holds cost their own step, and nothing else."""
+    rig.begin(FOR_EVER)
+    top = 1.7976931348623157e308
+    append(rig.store, *((1, H0 + s * SECOND, top * sign, GOOD) for s, sign in enumerate((1, 1, -1, -1, 1))))
+    append(rig.store, (1, H0 + HOUR_US, 1.0, GOOD), (1, H0 + 4 * HOUR_US, 2.0, GOOD))
+    rig.maintain(H0 + 4 * HOUR_US)
+    append(rig.store, (1, H0 + 9 * SECOND, -top, GOOD), (1, H0 + 8 * SECOND, -top, GOOD), (1, H0 + 7, top, GOOD))
+    args = ([1], from_us(H0), from_us(H0 + 2 * HOUR_US), HOUR)
+    assert [row[2] for row in rows_of(rig.store.window(*args, "max"))] == [top, 1.0]
+    assert [row[2] for row in rows_of(rig.store.window(*args, "min"))] == [-top, 1.0]
+    assert [row[2] for row in rows_of(rig.store.window(*args, "count"))] == [8.0, 1.0]
+    assert [row[2] for row in rows_of(rig.store.window(*args))][1] == 1.0
+
+
+def check_tiers_of_no_readings(rig: TieredRig) -> None:
+    rig.begin(FOR_EVER)
+    assert rig.maintain(H0) == dict.fromkeys(Tier, 0)
+    append(rig.store, (1, H0, NAN, BAD), (1, H0 + 9 * HOUR_US, 1.0, BAD))
+    rig.maintain(H0 + 9 * HOUR_US)
+    assert rows_of(rig.store.window([1], EPOCH, from_us(H0 + 8 * HOUR_US), HOUR)) == []
+    assert len(everything(rig.store, [1])) == 2
+
+
+def check_upkeep_rolls_up_once(rig: TieredRig) -> None:
+    rig.begin(FOR_EVER)
+    append(rig.store, *minutes_of_sines(1, 130))
+    rig.maintain(H0 + 130 * MINUTE_US)
+    args = ([1], from_us(H0), from_us(H0 + 2 * HOUR_US), HOUR, "count")
+    for _ in range(2):
+        assert [row[2] for row in rows_of(rig.store.window(*args))] == [360.0, 360.0]
+        rig.reopen()
+        again = rig.store.maintain(from_us(H0 + 130 * MINUTE_US))
+        assert not any(again.rolled.values())
+        assert (again.behind, again.more) == (timedelta(0), False)
+
+
+SPREAD_US = 8 * HOUR_US
+OFFSETS = st.one_of(
+    st.integers(0, SPREAD_US // SECOND).map(lambda second: second * SECOND),
+    st.sampled_from(
+        [h * HOUR_US + d for h in range(8) for d in (-1, 0, 1, 59 * MINUTE_US, MINUTE_US - 1) if h or d > 0]
+    ),
+)
+TIERED_ROWS = st.lists(
+    st.tuples(st.integers(0, 1), OFFSETS, st.sampled_from(VALUES), st.sampled_from((GOOD, GOOD, UNCERTAIN, BAD))),
+    max_size=12,
+)
+TIERED_STEPS = st.lists(
+    st.one_of(TIERED_ROWS, TIERED_ROWS, TIERED_ROWS, OFFSETS, st.just("reopen")), min_size=2, max_size=7
+)
+QUERIES = st.lists(
+    st.tuples(OFFSETS, OFFSETS, st.sampled_from(WIDTHS), st.sampled_from(get_args(Aggregate))), min_size=1, max_size=6
+)
+
+
+def like_the_memory_store(rig: TieredRig, retention: Retention, examples: int) -> None:
+    """Any batches, upkeep at any moment, restarts, any window: the answers of a store that keeps the plain readings."""
+    rig.begin(retention)
+    reference = MemoryStore(10**9, retention)
+    bases = itertools.count(H0, 3 * 24 * HOUR_US)
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(TIERED_STEPS, QUERIES)
+    def run(steps: list[Any], queries: list[tuple[int, int, timedelta | None, Aggregate]]) -> None:
+        base = next(bases)  # a time of its own for each example: one store serves them all
+        for step in steps:
+            if step == "reopen":
+                rig.reopen()
+            elif isinstance(step, int):
+                rig.maintain(base + step)
+                reference.maintain(from_us(base + step))
+            else:
+                rows = [(point, base + offset, value, quality) for point, offset, value, quality in step]
+                assert append(rig.store, *rows) == append(reference, *rows)
+        for first, second, every, how in queries:
+            args = ([0, 1], from_us(base + min(first, second)), from_us(base + max(first, second)), every, how)
+            answer, expected = rig.store.answer(*args), reference.answer(*args)
+            assert answer[1:] == expected[1:]
+            same(answer.frame, expected.frame)
+        assert rows_of(rig.store.latest()) == rows_of(reference.latest())
+
+    run()
+
+
+def check_tiers_like_the_memory_store(rig: TieredRig) -> None:
+    like_the_memory_store(rig, FOR_EVER, examples(40))
+
+
+# --- upkeep
+
+AGES = Retention(timedelta(hours=2), timedelta(hours=4), timedelta(hours=8))
+
+
+def _twelve_hours(rig: TieredRig) -> dict[Tier, int]:
+    """The reading of every ten seconds of twelve hours, rolled up, and dropped as AGES has it: raw from hour 10 on,
+    minutes from 8, hours from 4."""
+    rig.begin(AGES)
+    append(rig.store, *minutes_of_sines(1, 12 * 60))
+    append(rig.store, (1, H0 + 12 * HOUR_US, 1.0, GOOD), (2, H0, 2.0, GOOD))
+    return rig.maintain(H0 + 12 * HOUR_US)
+
+
+def check_upkeep_drops_and_says_so(rig: TieredRig) -> None:
+    assert _twelve_hours(rig)[Tier.RAW] == 10 * 360 + 1
+    for _ in range(2):
+        assert rig.maintain(H0 + 12 * HOUR_US) == dict.fromkeys(Tier, 0)
+        raw = rig.store.answer([1, 2], from_us(H0 + 10 * HOUR_US), from_us(H0 + 13 * HOUR_US))
+        assert (raw.tier, raw.every, raw.since) == (Tier.RAW, None, from_us(H0 + 10 * HOUR_US))
+        assert raw.frame.height == 2 * 360 + 1
+        rig.reopen()
+
+
+def check_upkeep_leaves_minutes_then_hours(rig: TieredRig) -> None:
+    _twelve_hours(rig)
+    reference = MemoryStore()
+    append(reference, *minutes_of_sines(1, 12 * 60))
+    end = from_us(H0 + 12 * HOUR_US)
+    # (start in hours, asked width, asked aggregate; tier, width of the answer, what that is the aggregate of)
+    cases: list[tuple[float, timedelta | None, Aggregate, Tier, timedelta, Aggregate]] = [
+        (8, None, "max", Tier.MINUTE, MINUTE, "mean"),
+        (8.5, timedelta(seconds=10), "max", Tier.MINUTE, MINUTE, "max"),
+        (8, 90 * MINUTE, "min", Tier.MINUTE, 90 * MINUTE, "min"),
+        (8, timedelta(seconds=90), "count", Tier.MINUTE, 2 * MINUTE, "count"),
+        (8, HOUR, "mean", Tier.HOUR, HOUR, "mean"),
+        (4, None, "mean", Tier.HOUR, HOUR, "mean"),
+        (5, MINUTE, "mean", Tier.HOUR, HOUR, "mean"),
+        (4, 90 * MINUTE, "count", Tier.HOUR, 2 * HOUR, "count"),
+    ]
+    for hour, every, how, tier, width, as_how in cases:
+        start = from_us(H0 + int(hour * HOUR_US))
+        answer = rig.store.answer([1], start, end, every, how)
+        assert (answer.tier, answer.every) == (tier, width)
+        assert answer.since == from_us(H0 + (8 if tier is Tier.MINUTE else 4) * HOUR_US)
+        same(answer.frame, reference.window([1], start, end, width, as_how))
+
+
+def check_upkeep_answers_what_is_left_of_a_longer_range(rig: TieredRig) -> None:
+    _twelve_hours(rig)
+    answer = rig.store.answer([1, 2], EPOCH, from_us(H0 + 12 * HOUR_US))
+    assert (answer.tier, answer.every, answer.since) == (Tier.HOUR, HOUR, from_us(H0 + 4 * HOUR_US))
+    assert [row[1] for row in rows_of(answer.frame)] == [H0 + hour * HOUR_US for hour in range(4, 12)]
+    assert rows_of(rig.store.window([1, 2], from_us(H0), from_us(H0 + 4 * HOUR_US))) == []
+
+
+def check_upkeep_has_the_last_of_a_bucket_as_far_as_the_readings(rig: TieredRig) -> None:
+    _twelve_hours(rig)
+    answer = rig.store.answer([1], EPOCH, from_us(H0 + 12 * HOUR_US), HOUR, "last")
+    assert (answer.tier, answer.since) == (Tier.RAW, from_us(H0 + 10 * HOUR_US))
+    assert [row[1] for row in rows_of(answer.frame)] == [H0 + 10 * HOUR_US, H0 + 11 * HOUR_US]
+
+
+def check_upkeep_counts_a_step_that_a_range_cuts_where_it_starts(rig: TieredRig) -> None:
+    """Nothing finer is left to cut it with; ranges that meet share nothing and miss nothing."""
+    _twelve_hours(rig)
+    middle = H0 + 8 * HOUR_US + 30 * SECOND
+    counts = [
+        rig.store.window([1], from_us(first), from_us(beyond), MINUTE, "count")["value"].sum()
+        for first, beyond in ((H0 + 8 * HOUR_US, middle), (middle, H0 + 8 * HOUR_US + 2 * MINUTE_US))
+    ]
+    assert counts == [6.0, 6.0]
+
+
+def check_upkeep_refuses_what_is_older(rig: TieredRig) -> None:
+    """Of a time whose readings are dropped, nobody can tell any more whether this one was among them."""
+    _twelve_hours(rig)
+    floor = H0 + 10 * HOUR_US
+    rows: list[Row] = [(1, floor - 1, 5.0, GOOD), (3, floor, 6.0, GOOD), (3, H0, INF, GOOD), (1, H0, 5.0, GOOD)]
+    past = RejectReason.PAST_RETENTION
+    for _ in range(2):
+        appended = append(rig.store, *rows)
+        assert appended.refused == ((0, past), (2, REFUSED), (3, past))
+        assert appended.stored + appended.duplicate == 1
+        assert rig.store.window([1], from_us(H0 + 9 * HOUR_US), from_us(floor), HOUR, "count")["value"].to_list() == [
+            360
+        ]
+        rig.reopen()
+    hold(rig.store, (9, H0, 1.0, GOOD), (9, floor, 2.0, GOOD))
+    assert rig.store.release([9], double)[1] == Appended(1, 0, ((0, past),))
+
+
+def check_upkeep_leaves_the_newest_of_each_point(rig: TieredRig) -> None:
+    _twelve_hours(rig)
+    append(rig.store, (1, H0 + 40 * HOUR_US, 3.0, GOOD))
+    rig.maintain(H0 + 40 * HOUR_US)
+    for _ in range(2):
+        assert rows_of(rig.store.latest()) == [(1, H0 + 40 * HOUR_US, 3.0, GOOD), (2, H0, 2.0, GOOD)]
+        assert rows_of(rig.store.window([2], EPOCH, from_us(H0 + 50 * HOUR_US), HOUR)) == []
+        rig.reopen()
+
+
+def check_upkeep_counts_back_from_the_newest_reading(rig: TieredRig) -> None:
+    """A clock that is years ahead, or a hall that is silent for a year, must not empty the store."""
+    _twelve_hours(rig)
+    assert rig.maintain(to_us(datetime(2199, 1, 1, tzinfo=UTC))) == dict.fromkeys(Tier, 0)
+    assert rig.maintain(0) == dict.fromkeys(Tier, 0)
+    assert rig.store.window([1], from_us(H0 + 10 * HOUR_US), from_us(H0 + 13 * HOUR_US)).height == 721
+
+
+def check_upkeep_like_the_memory_store(rig: TieredRig) -> None:
+    like_the_memory_store(rig, AGES, examples(40))
+
+
+def _named(start: str, *starts: str) -> list[Callable[[Any], None]]:
     """The checks of this module whose names begin so, in order."""
     names = tuple(f"check_{name}" for name in (start, *starts))
     return [check for name, check in globals().items() if name.startswith(names)]
@@ -530,4 +861,6 @@ def _named(start: str, *starts: str) -> list[Callable[[Rig], None]]:
 CATALOGUE = _named("catalogue")
 HOLDING = _named("held", "holding", "release")
 BOOKS = _named("books")
-TELEMETRY = [check for check in _named("") if check not in CATALOGUE + HOLDING + BOOKS]
+TIERS = _named("tiers")
+UPKEEP = _named("upkeep")
+TELEMETRY = [check for check in _named("") if check not in CATALOGUE + HOLDING + BOOKS + TIERS + UPKEEP]

@@ -43,7 +43,12 @@ CASES = Path(__file__).parent.parent / "cases"
 RECEIVED_MS = 1_743_620_423_000
 
 Reasons, Remarks = set[RejectReason], set[Remark]
-NOT_OF_A_CODEC = {RejectReason.TOO_MANY_HELD, RejectReason.STORE_REFUSED, RejectReason.OVERFLOW}
+NOT_OF_A_CODEC = {
+    RejectReason.TOO_MANY_HELD,
+    RejectReason.STORE_REFUSED,
+    RejectReason.PAST_RETENTION,
+    RejectReason.OVERFLOW,
+}
 OF_SPARKPLUG_ALONE = {RejectReason.BIRTH_MISSING, RejectReason.NOT_TELEMETRY}
 OF_DSX_ALONE = {RejectReason.OBJECT_TYPE_UNKNOWN}
 CHANGES = {Remark.DESCRIPTION_CHANGED, Remark.UNIT_CHANGED, Remark.UNIT_UNKNOWN, Remark.VALUE_IMPLAUSIBLE}

@@ -87,18 +87,6 @@ def test_file_of_newer_software_is_left_alone(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.mark"]
 
 
-def test_file_of_the_first_layout_is_taken_over(path: Path) -> None:
-    with EmbeddedStore(path, now) as store:
-        store.append(scan(0))
-    with duckdb.connect(path) as con:
-        con.execute("drop table account; update layout set version = 1")
-    for expected in (None, b"an account"):
-        with EmbeddedStore(path, now) as store:
-            assert store.booked() == expected
-            assert count_by_instant(store) == {0: 1000}
-            store.book(b"an account")
-
-
 def test_duckdb_file_of_somebody_else_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with duckdb.connect(path) as con:
@@ -242,6 +230,20 @@ def test_commit_that_nobody_knows_the_end_of(store: EmbeddedStore, after: bool) 
     assert count_by_instant(store) == {0: 1000, 1: 1000}
 
 
+def test_release_that_nobody_knows_the_end_of(store: EmbeddedStore) -> None:
+    """It leaves as many rows as there were, in another table."""
+    root = store._root
+    assert root is not None
+    store.hold(scan(0))
+    store._root = Flaky(root, after=True)  # type: ignore[assignment]
+    with pytest.raises(Transient, match="the disk went away"):
+        store.release(range(1000), lambda readings: readings)
+    store._root = root
+    assert store.release(range(1000), lambda readings: readings)[1] == Appended(0, 0)
+    assert store.append(scan(0)) == Appended(0, 1000)
+    assert store.latest().height == 1000
+
+
 def test_mark_that_cannot_be_written_holds_the_acknowledgement_back(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,11 +279,13 @@ def test_opening_reads_no_more_than_came_since_the_newest_were_noted(
     with EmbeddedStore(path, now) as store:
         assert store._unnoted == 0
         assert store.latest().equals(latest)
-        store.append(Readings.of([3], [T0 + 99_000_000], [1.0], [0]))  # the first reading after the noted ones
+        store.append(Readings.of([3], [T0 + 99_000_001], [1.0], [0]))  # the first reading after the noted ones
+        store.append(Readings.of([5, 5], [T0 + 98_000_000, T0 + 99_000_000], [1.0, 2.0], [0, 0]))  # of times before
         crashed = shutil.copytree(path.parent, tmp_path / "again") / path.name
         with EmbeddedStore(crashed, now) as copy:
             assert copy._unnoted == 1
             assert copy.latest().equals(store.latest())
+            assert copy.append(Readings.of([5, 3], [T0 + 99_000_000, T0 + 99_000_001], [1.0, 2.0], [0, 0])).stored == 0
 
 
 # --- threads

@@ -18,14 +18,13 @@ from dcim.core.errors import DcimError, Permanent, Transient
 from dcim.core.ledger import DeadLetter
 from dcim.core.live import NEVER
 from dcim.core.ports import DeadReading
-from dcim.core.readings import Readings
+from dcim.core.readings import Readings, Tier
 from dcim.store import bookmark, flux, recent, rollup
 from dcim.store import steps as steps_module
 from dcim.store.bookmark import Bookmark
 from dcim.store.dead_letters import DeadLetters, Letter
 from dcim.store.parcel import PARCEL_ROWS, Account, Parcel, pack, pack_account, unpack
 from dcim.store.recent import Recent
-from dcim.store.retention import Tier
 from dcim.store.rollup import HOUR_US, MINUTE_US, SETTLE_US, Pace, RollUp, Stale, Work
 from dcim.store.sift import END_US
 from dcim.store.steps import Steps

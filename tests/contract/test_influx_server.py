@@ -21,7 +21,7 @@ import pytest
 from dcim.core.errors import Permanent, Transient
 from dcim.core.ledger import DeadLetter, RejectReason
 from dcim.core.ports import Aggregate, Appended
-from dcim.core.readings import Readings
+from dcim.core.readings import Readings, Tier
 from dcim.core.times import from_us, now, to_us
 from dcim.store import influx, influx_client
 from dcim.store.influx import InfluxStore
@@ -29,7 +29,7 @@ from dcim.store.influx_buckets import carry_out, names, plan
 from dcim.store.influx_client import InfluxServer
 from dcim.store.line_protocol import Series
 from dcim.store.memory import MemoryStore
-from dcim.store.retention import Retention, Tier
+from dcim.store.retention import Retention
 from dcim.store.rollup import PACES, Pace
 from tests.influx_real import URL, WHY_NOT, Buckets
 
@@ -117,7 +117,7 @@ def test_what_is_older_than_the_bucket_keeps(tmp_path: Path) -> None:
     both = Readings.of([1, 1, 2], [T0, young, T0 - 1], [1.0, 2.0, 3.0], [0, 0, 0])
     with Buckets(ages) as buckets:
         with InfluxStore(buckets.place, tmp_path / "knows", 2**26, now, retention=ages) as store:
-            old = RejectReason.TIME_TOO_OLD
+            old = RejectReason.PAST_RETENTION
             assert store.append(both) == Appended(1, 0, ((0, old), (2, old)))
             assert not drained(store).backlog().dead_lettered
         with InfluxStore(buckets.place, tmp_path / "does not", 2**26, now) as store:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from dcim.core.pace import Pace, Spread
 from dcim.core.points import Point, PointIndex, PointRecord
 from dcim.core.ports import Appended, Batch, Decoded, Entry, Message, Oversized, Wish
 from dcim.core.readings import Readings
-from dcim.core.times import SECOND_US
+from dcim.core.times import SECOND_US, from_us
 from dcim.store.memory import MemoryStore
+from dcim.store.retention import FOR_EVER, Retention
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 T0 = 1_790_000_000 * SECOND_US
@@ -77,8 +78,8 @@ def _rows(rows: list[tuple[int, int, float]]) -> Readings:
 class Flaky(MemoryStore):
     """A store whose verbs fail as often as told: before they do anything, or ("after append") when all is done."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, retention: Retention = FOR_EVER) -> None:
+        super().__init__(retention=retention)
         self.fail: dict[str, int] = {}
 
     def _maybe(self, verb: str) -> None:
@@ -249,6 +250,22 @@ VERBS = ["remember", "append", "hold", "release"]
 
 AFTER = ["after append", "after hold", "after release"]
 """The write failed, but was kept."""
+
+
+def test_what_comes_after_its_time_was_dropped_is_booked_as_that() -> None:
+    """Also where it had waited for its metadata."""
+    hour = timedelta(hours=1)
+    bench = Bench(store=Flaky(Retention(hour, hour, hour)))
+    bench.deliver("describe x", "x 1 5", "x 9000 6", "y 1 5", "y 9000 6")
+    bench.store.maintain(from_us(T0 + 9000 * SECOND_US))
+    bench.deliver("x 2 7", "x 9000 8", "x 9001 inf")
+    bench.deliver("describe y")
+    tally = bench.tally()
+    assert tally.stored == {Kind.VALUE: 3, Kind.METADATA: 2}
+    assert tally.duplicate == {Kind.VALUE: 1}
+    assert tally.rejected == {RejectReason.PAST_RETENTION: 2, RejectReason.STORE_REFUSED: 1}
+    assert tally.pending == 0
+    assert bench.values() == [60, 60]
 
 
 @pytest.mark.parametrize(("verb", "times"), [*((verb, 2) for verb in VERBS), *((verb, 1) for verb in AFTER)])

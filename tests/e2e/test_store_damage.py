@@ -247,8 +247,8 @@ def test_file_of_somebody_else_is_left_alone(tmp_path: Path, content: bytes) -> 
 
 def _break_a_block(folder: Path) -> None:
     """Damages a block that holds readings: the store opens as if nothing were, and cannot read them."""
-    with _open(folder):
-        pass  # folds the log in
+    with EmbeddedStore(folder / NAME, now):
+        pass  # folds the log in, and notes the newest: the next opening need not read readings
     whole = (folder / NAME).read_bytes()
     for position in range(12_288 + 1000, len(whole), 262_144):  # a byte of each block; its checksum covers it all
         (folder / NAME).write_bytes(_flip(position)(whole))

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcim.core.ports import Aggregate
+from dcim.core.readings import Tier
 from dcim.core.times import to_us
 from dcim.store import retention
-from dcim.store.retention import KEPT, STEP_US, Choice, Retention, Tier, parts, pick
+from dcim.store.retention import KEPT, STEP_US, Choice, Retention, parts, pick
 from tests.examples import examples
 
 QUICK = settings(max_examples=examples(100), deadline=None)
