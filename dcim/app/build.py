@@ -58,6 +58,7 @@ from dcim.app.settings import (
     parse_mqtt_url,
     read_secret,
 )
+from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core import account
 from dcim.core.assets import AssetKey, Placement
@@ -66,7 +67,7 @@ from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
 from dcim.core.points import PointIndex, PointRecord
-from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore
+from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore, Upkept
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.clocks import Clocks
@@ -180,12 +181,13 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
         )
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, clock, started)
+        upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
+        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started)
         return Service(
             context=context,
             sources=running,
             intake=intake,
-            errands=[each.run for each in asking.values()],
+            errands=[*(each.run for each in asking.values()), *([upkeep.run] if upkeep else [])],
             app=create_app(context, settings.http.hosts),
             listening=listening,
             closing=closing.pop_all(),
@@ -463,15 +465,16 @@ def _store(settings: Settings, clock: Clock, index: PointIndex, series: SeriesBo
             )
             closing.enter_context(store)
         elif settings.store.kind == "embedded":
-            store = closing.enter_context(EmbeddedStore(settings.store.path, clock))
+            store = closing.enter_context(EmbeddedStore(settings.store.path, clock, _retention(settings.store)))
             index.restore(store.recall())
         else:
-            store = closing.enter_context(contextlib.closing(MemoryStore()))
+            store = closing.enter_context(contextlib.closing(MemoryStore(retention=_retention(settings.store))))
         yield store
 
 
 def _describe_store(store: Store) -> Iterator[str]:
-    influx = store.influx
+    influx, ages = store.influx, store.retention
+    yield f"kept for {ages.raw_days} days as they came, {ages.minute_days} by the minute, {ages.hour_days} by the hour"
     if influx is None:
         yield f"readings in {store.path if store.kind == 'embedded' else 'memory, gone at the end'}"
         return

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from dcim.app.api.context import Context
+from dcim.app.upkeep import Upkeep
 from dcim.core.times import SECOND_US, from_us
 
 
@@ -55,6 +56,8 @@ class _Service(Collector):
         yield CounterMetricFamily(
             "dcim_stream_events_dropped", "Events that slow listeners lost.", value=context.hub.dropped
         )
+        if context.upkeep is not None:
+            yield from _upkeep(context.upkeep)
         alarms = GaugeMetricFamily(
             "dcim_alarms_standing", "Alarms by state and priority.", labels=["state", "priority"]
         )
@@ -158,3 +161,18 @@ def _store(context: Context) -> Iterator[Metric]:
         dead.add_metric([letter.value], count)
     yield dead
     yield GaugeMetricFamily("dcim_spool_trouble", "1 while nothing is handed on.", value=float(bool(backlog.trouble)))
+
+
+def _upkeep(upkeep: Upkeep) -> Iterator[Metric]:
+    dropped = CounterMetricFamily("dcim_retention_dropped", "Rows that the retention dropped.", labels=["tier"])
+    for tier, rows in upkeep.dropped.items():
+        dropped.add_metric([tier.value], rows)
+    yield dropped
+    yield GaugeMetricFamily(
+        "dcim_rollup_behind_seconds",
+        "Time whose readings are due to be rolled up and are not.",
+        value=upkeep.behind.total_seconds(),
+    )
+    yield GaugeMetricFamily(
+        "dcim_upkeep_failing", "1 where the last upkeep of the store failed.", value=float(bool(upkeep.failing))
+    )

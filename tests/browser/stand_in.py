@@ -612,7 +612,15 @@ def application(hall: StandIn) -> FastAPI:
             "values": values,
             "qualities": qualities,
         }
-        return {"start": iso(start), "end": iso(end), "every_s": 10, "how": "mean", "series": [one]}
+        return {
+            "start": iso(start),
+            "end": iso(end),
+            "every_s": 10,
+            "how": "mean",
+            "resolution": "raw",
+            "kept_since": None,
+            "series": [one],
+        }
 
     @app.get("/api/v1/assets/{asset_id}")
     async def asset(asset_id: str, site: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -86,6 +86,46 @@ def test_values_over_time() -> None:
         assert max(buckets["values"]) == pytest.approx(99 * 3.785411784)
         (counted,) = (await hall.get(f"{query}&every=1m&how=count"))["series"]
         assert sum(counted["values"]) == 100
+
+    inside(scenario)
+
+
+def test_values_over_a_long_time_come_out_of_the_tiers() -> None:
+    """By default readings are kept for 30 days as they came, for 180 by the minute, and then by the hour."""
+
+    async def scenario(hall: Inside) -> None:
+        days = [("RackLiquidFlow", age) for age in (200, 100, 31, 1, 0)]
+        sent = (rack_value(point, age, ago_s=age * 86_400 + second) for point, age in days for second in range(3))
+        await hall.send(FLOW, *sent)
+        await hall.until(lambda: hall.get("/api/v1/sites"))
+        store: Any = hall.service.context.store
+        while store.maintain(now()).more:
+            pass
+
+        async def ask(days: float, query: str = "", status: int = 200) -> Any:
+            start = (now() - timedelta(days=days)).isoformat().replace("+00:00", "Z")
+            return await hall.get(f"/api/v1/readings?asset=R1&start={start}{query}", status)
+
+        def told(answer: Any) -> tuple[Any, ...]:
+            return answer["resolution"], answer["every_s"], answer["how"], sum(answer["series"][0]["values"])
+
+        assert told(await ask(2, "&every=1s&how=count")) == ("raw", 1, "count", 6)
+        assert told(await ask(2, "&every=5m&how=count")) == ("minute", 300, "count", 6)
+        assert told(await ask(300, "&every=1d&how=count")) == ("hour", 86_400, "count", 15)
+        assert told(await ask(120, "&every=1s&how=count")) == ("minute", 60, "count", 12)
+        assert told(await ask(300, "&every=1m&how=count")) == ("hour", 3600, "count", 15)
+        assert (await ask(2))["kept_since"] < (await ask(2))["start"]
+        means = await ask(120)
+        assert told(means)[:3] == ("minute", 60, "mean")
+        assert datetime.fromisoformat(means["kept_since"]) < now() - timedelta(days=179)
+        (series,) = (await ask(120, "&every=1d&how=max"))["series"]
+        assert sorted({round(flow / 3.785411784) for flow in series["values"]}) == [0, 1, 31, 100]
+        assert told(await ask(20, "&every=1d&how=last"))[:2] == ("raw", 86_400)
+        problem = await ask(120, "&every=1d&how=last", 422)
+        assert problem["errors"][0]["field"] == "query.how"
+        metrics = (await hall.client.get("/metrics")).text
+        assert "dcim_rollup_behind_seconds 0.0" in metrics
+        assert 'dcim_retention_dropped_total{tier="hour"} 0.0' in metrics
 
     inside(scenario)
 

@@ -15,6 +15,7 @@ from alerts.engine import Engine
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
+from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
 from dcim.core.pace import Pace
@@ -33,6 +34,8 @@ class Context:
     engine: Engine
     hub: Hub
     sources: Sequence[SourceStatus]
+    upkeep: Upkeep | None
+    """None where the store does it by itself."""
     clock: Clock
     started: datetime
 

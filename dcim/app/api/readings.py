@@ -18,6 +18,8 @@ from dcim.app.api.pages import Cursor, Limit, Page, cut
 from dcim.app.api.plant import AssetFilter, LatestBody, QuantityFilter, SiteFilter, latest_body, select
 from dcim.app.api.problems import RESPONSES, bad, not_found
 from dcim.core.points import Point
+from dcim.core.ports import Aggregate, Answer, TelemetryStore, Tiered
+from dcim.core.readings import Tier
 
 router = APIRouter(tags=["readings"], responses=RESPONSES)
 
@@ -49,8 +51,18 @@ class ReadingsBody(BaseModel):
 
     start: datetime
     end: datetime
-    every_s: float | None = Field(description="Width of a bucket in seconds; null for the readings as they came.")
+    every_s: float | None = Field(
+        description="Width of a bucket in seconds; null for the readings as they came. Where nothing finer is left of "
+        "`start`, it is wider than asked for."
+    )
     how: str | None = Field(description="How a bucket was put together.")
+    resolution: Tier = Field(
+        description="What the answer was made of: the readings (raw), or the coarsest steps that give the same answer. "
+        "What is not rolled up yet is in it too."
+    )
+    kept_since: datetime | None = Field(
+        description="Before this, nothing is kept at this resolution any more; null where everything is."
+    )
     series: list[SeriesBody] = Field(description="One per point that matches, also where it has no reading.")
 
 
@@ -88,11 +100,18 @@ async def readings(
         Query(description="Width of a bucket: 10s, 5m, 1h. Left out: readings as they came.", examples=["10s"]),
     ] = None,
     how: Annotated[
-        Literal["mean", "min", "max", "last", "count"], Query(description="How a bucket is put together.")
+        Literal["mean", "min", "max", "last", "count"],
+        Query(
+            description="How a bucket is put together. `last` reaches back as far as readings are kept as they came."
+        ),
     ] = "mean",
 ) -> ReadingsBody:
     """Readings with start ≤ time < end. Buckets use values that are neither missing nor bad; one without any has no
-    entry: a gap stays a gap."""
+    entry: a gap stays a gap.
+
+    Readings are kept as they came for some time, then as minutes, then as hours. A query is answered from the coarsest
+    of these that gives exactly what the readings would. Where the readings of `start` are no longer kept, the whole
+    answer is in buckets as fine as what is left of then: means, unless `every` and `how` were given."""
     end = end or ctx.clock()
     if end <= start:
         raise bad("query.end", "The end is not after the start.")
@@ -110,16 +129,33 @@ async def readings(
         raise bad("query.asset", f"That is {len(chosen)} points; {POINTS_MAX} are the most. Ask for fewer at a time.")
     if width is not None and len(chosen) * ((end - start) / width) > 50 * ROWS_MAX:
         raise bad("query.every", "These buckets are too many. Ask for wider ones or a shorter range.")
-    frame = await run_in_threadpool(ctx.store.window, [candidate.id for candidate in chosen], start, end, width, how)
+    answer = await run_in_threadpool(_answer, ctx.store, [candidate.id for candidate in chosen], start, end, width, how)
+    frame = answer.frame
+    if how == "last" and width is not None and answer.since is not None and start < answer.since:
+        raise bad(
+            "query.how",
+            f"Readings as they came are kept since {answer.since.isoformat()}, and `last` needs them. "
+            "Ask from then on, or for mean, min, max or count.",
+        )
     if frame.height > ROWS_MAX:
         raise bad("query.every", f"That is {frame.height} rows; {ROWS_MAX} are the most. Ask for wider buckets.")
     return ReadingsBody(
         start=start,
         end=end,
-        every_s=None if width is None else width.total_seconds(),
-        how=None if width is None else how,
+        every_s=None if answer.every is None else answer.every.total_seconds(),
+        how=how if width is not None else "mean" if answer.every is not None else None,
+        resolution=answer.tier,
+        kept_since=answer.since,
         series=_series(chosen, frame),
     )
+
+
+def _answer(
+    store: TelemetryStore, points: list[int], start: datetime, end: datetime, every: timedelta | None, how: Aggregate
+) -> Answer:
+    if isinstance(store, Tiered):
+        return store.answer(points, start, end, every, how)
+    return Answer(store.window(points, start, end, every, how), Tier.RAW, every, None)
 
 
 def _width(every: str) -> timedelta:
