@@ -4,7 +4,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 UV     := 0.13.9
 
-.PHONY: demo secrets test test-slow test-all check format lock bench fuzz shots clean help
+.PHONY: demo secrets test test-slow test-all check format lock bench bench-long fuzz shots clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,9 @@ lock: $(READY)   ## resolve the dependencies anew into requirements.lock
 
 bench: $(READY)  ## what it costs, as ratios within one run
 	$(BIN)/python -m tests.benchmarks
+
+bench-long: $(READY)  ## one collector at 200,000 points, and ten minutes at half of its pace: half an hour
+	$(BIN)/python -m tests.benchmarks.bench_line --points 200000 --soak 600
 
 fuzz: $(READY)   ## hostile input: wire and codecs, 200,000 inputs each
 	$(BIN)/python -m tests.benchmarks.fuzz_wire --inputs 200000

@@ -10,10 +10,13 @@ whoever knows the acknowledged numbers knows which readings must be in the store
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +26,9 @@ from collectors.mqtt.packets import Connect, write_connect
 from tests.mqtt_peer import publish
 
 PAYLOAD_BYTES: Final = 144
-SITE: Final = "bench"
 CHUNK: Final = 1_000
 """Messages that go into one write."""
+PATIENCE_S: Final = 60.0
 WINDOW: Final = 40_000
 """Messages under way at once: more than are in a batch, so that nobody waits for the sender."""
 
@@ -83,9 +86,28 @@ def metadata(points: int) -> Iterator[tuple[str, bytes]]:
         yield f"BMS/v1/PUB/Metadata/{_rest(point)}", body
 
 
-def key(point: int, site: str = SITE, bus: str = "bms") -> str:
+def key(point: int, site: str, bus: str = "bms") -> str:
     """The key by which the catalogue knows a point."""
     return f"{site}|{bus}|{_rest(point)}"
+
+
+def describe(host: str, port: int, points: int, *, retain: bool = False, tls: ssl.SSLContext | None = None) -> None:
+    """Publishes the descriptions of all points and waits until they are acknowledged."""
+    sock = socket.create_connection((host, port), PATIENCE_S)
+    with tls.wrap_socket(sock, server_hostname=host) if tls else sock as connection:
+        connection.sendall(write_connect(Connect(V311, "describe", clean=True)))
+        left = 4  # CONNACK
+        for number, (topic, body) in enumerate(metadata(points)):
+            connection.sendall(publish(topic.encode(), body, 1, number % PACKET_IDS + 1, V311, retain=retain))
+            left += 4
+            if left > 4 * CHUNK:
+                left -= len(connection.recv(left))
+        while left:
+            data = connection.recv(262_144)
+            if not data:
+                raise ConnectionError("the other end hung up")
+            left -= len(data)
+        connection.sendall(b"\xe0\0")
 
 
 def _rest(point: int) -> str:
@@ -120,13 +142,19 @@ class Values:
         numbers = np.arange(first, first + count)
         rows = self._ring[numbers % self.points]
         _write(rows, self._stamp, base_ms + numbers // self.points, _STAMP_DIGITS)
-        decimals = numbers * 7919 % 1000
-        decimals[self._still[numbers % self.points % len(KINDS)]] = 0
-        _write(rows, self._decimals, decimals, _DECIMALS)
+        _write(rows, self._decimals, self._thousandths(numbers), _DECIMALS)
         if self.qos:
             ids = numbers % PACKET_IDS + 1
             rows[:, self._id], rows[:, self._id + 1] = ids >> 8, ids & 255
         return rows.tobytes()
+
+    def values(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The values that these messages carry."""
+        whole = np.array([kind.value for kind in KINDS])[numbers % self.points % len(KINDS)]
+        return whole + self._thousandths(numbers) / 1000
+
+    def _thousandths(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.where(self._still[numbers % self.points % len(KINDS)], 0, numbers * 7919 % 1000)
 
 
 def _write(rows: npt.NDArray[np.uint8], at: int, numbers: npt.NDArray[np.int64], digits: int) -> None:
@@ -137,29 +165,67 @@ def _write(rows: npt.NDArray[np.uint8], at: int, numbers: npt.NDArray[np.int64],
 class Sender:
     """One connection. Acknowledgements come in the order of the messages, as brokers and our listener send them."""
 
-    def __init__(self, host: str, port: int, values: Values, client_id: str = "load", window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        values: Values,
+        *,
+        client_id: str = "load",
+        window: int = WINDOW,
+        first: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """first: the number to begin with. Raises OSError when it cannot connect, ConnectionError when not let in."""
         self._values, self._window = values, window
-        self.sent = self.acknowledged = 0
+        self.sent = self.acknowledged = first
         """Numbers below these are."""
-        self.waits_s: list[tuple[float, int]] = []
-        """(from write to acknowledgement, how many messages it holds for)."""
+        self.waits_s: list[float] = []
+        """From the write of a chunk to the acknowledgement of its last message."""
         self._chunks: deque[tuple[int, float]] = deque()
         self._left = b""
-        self._socket = socket.create_connection((host, port), 30)
-        self._socket.sendall(write_connect(Connect(V311, client_id, clean=True)))
-        connack = self._socket.recv(4)
-        if connack[:1] != b"\x20" or connack[3]:
-            raise ConnectionError(f"not let in: {connack!r}")
+        self._socket = socket.create_connection((host, port), PATIENCE_S)
+        try:
+            if tls is not None:
+                self._socket = tls.wrap_socket(self._socket, server_hostname=host)
+            self._socket.sendall(write_connect(Connect(V311, client_id, clean=True)))
+            connack = self._socket.recv(4)
+            if len(connack) < 4 or connack[0] != 0x20 or connack[3]:
+                raise ConnectionError(f"not let in: {connack!r}")
+        except BaseException:
+            self._socket.close()
+            raise
 
-    def run(self, count: int, base_ms: int, rate: float | None = None, *, follow_clock: bool = False) -> float:
-        """Sends `count` more and waits for their acknowledgements; answers the seconds that took.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Says goodbye where all went well; closes the socket."""
+        with self._socket:
+            if error is None:
+                self._socket.sendall(b"\xe0\0")
+
+    def run(
+        self,
+        count: int,
+        base_ms: int,
+        rate: float | None = None,
+        *,
+        follow_clock: bool = False,
+        stop: threading.Event | None = None,
+    ) -> float:
+        """Sends `count` more, or what was sent when `stop` is set, and waits for the acknowledgements; answers the
+        seconds that took.
 
         rate: messages a second; None is as many as the window lets through. follow_clock: times are those of sending,
-        and base_ms is now. Raises ConnectionError when the other end goes; `acknowledged` then tells how far it was.
+        and base_ms is now. Raises OSError when the other end goes; `acknowledged` then tells how far it was.
         """
-        began, last, goal = time.monotonic(), self.sent, self.sent + count
-        paced_from = last
-        while self.acknowledged < goal if self._values.qos else self.sent < goal:
+        began, paced_from, goal = time.monotonic(), self.sent, self.sent + count
+        while (self.acknowledged if self._values.qos else self.sent) < goal:
+            if stop is not None and stop.is_set():
+                goal = self.sent
             room = goal - self.sent
             if self._values.qos:
                 room = min(room, self._window - (self.sent - self.acknowledged))
@@ -178,18 +244,20 @@ class Sender:
         return time.monotonic() - began
 
     def _receive(self, patience_s: float | None) -> None:
-        """Counts what was acknowledged. Waits so long for it; None is for ever, 0 not at all."""
+        """Counts what was acknowledged. Waits so long for it; 0 is not at all, None as long as there is patience."""
         if not self._values.qos:
             if patience_s:
                 time.sleep(patience_s)
             return
-        self._socket.settimeout(patience_s if patience_s is None or patience_s else 0.0)
+        self._socket.settimeout(PATIENCE_S if patience_s is None else patience_s)
         try:
             data = self._socket.recv(262_144)
-        except (TimeoutError, BlockingIOError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            if patience_s is None:
+                raise
             return
         finally:
-            self._socket.settimeout(30)
+            self._socket.settimeout(PATIENCE_S)
         if not data:
             raise ConnectionError("the other end hung up")
         data = self._left + data
@@ -204,9 +272,58 @@ class Sender:
         now = time.monotonic()
         while self._chunks and self._chunks[0][0] <= self.acknowledged:
             _, written = self._chunks.popleft()
-            self.waits_s.append((now - written, CHUNK))
+            self.waits_s.append(now - written)
 
-    def close(self) -> None:
-        """Says goodbye."""
-        self._socket.sendall(b"\xe0\0")
-        self._socket.close()
+
+class Load(threading.Thread):
+    """Publishes on and on at a rate, until told to stop; connects again when the other end goes, and sends again what
+    was not acknowledged, as devices do."""
+
+    def __init__(self, host: str, port: int, points: int, rate: float, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(daemon=True)
+        self._where, self._values, self._rate, self._tls = (host, port), Values(points, 1), rate, tls
+        self.base_ms = int(time.time() * 1000) - 60_000
+        self.connections = 0
+        self._done = 0
+        self._sender: Sender | None = None
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages with numbers below this are acknowledged."""
+        sender = self._sender
+        return self._done if sender is None else sender.acknowledged
+
+    def run(self) -> None:
+        """The thread's work."""
+        try:
+            while not self._stopping.is_set():
+                self._attempt()
+        except BaseException as error:  # noqa: BLE001  `finish` raises it where somebody looks
+            self._failure = error
+
+    def _attempt(self) -> None:
+        """One connection, from beginning to end."""
+        try:
+            with Sender(*self._where, self._values, first=self._done, tls=self._tls) as self._sender:
+                self.connections += 1
+                self._sender.run(1 << 40, self.base_ms, self._rate, stop=self._stopping)
+        except OSError:
+            self._stopping.wait(0.05)
+        finally:
+            self._done, self._sender = self.acknowledged, None
+
+    def finish(self) -> int:
+        """Stops it, lets it wait for its last acknowledgements, and answers how many it has got."""
+        self._stopping.set()
+        self.join(2 * PATIENCE_S)
+        if self._failure is not None or self.is_alive():
+            raise AssertionError("the load does not come to its end") from self._failure
+        return self.acknowledged
+
+    def expected(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Point of the load, time in microseconds and value of each message that was acknowledged."""
+        numbers = np.arange(self.acknowledged)
+        points = numbers % self._values.points
+        return points, (self.base_ms + numbers // self._values.points) * 1000, self._values.values(numbers)

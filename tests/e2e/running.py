@@ -21,6 +21,8 @@ from typing import Any
 
 DCIM = [sys.executable, "-m", "dcim.app"]
 PATIENCE_S = 60
+START_PATIENCE_S = 180
+"""On a busy machine, what the service imports alone takes most of a minute."""
 
 
 def free_port() -> int:
@@ -55,7 +57,7 @@ class Running:
         log = (self.folder / "serve.log").open("ab")
         with log:
             self.process = subprocess.Popen([*DCIM, *self.command], stdout=log, stderr=log, cwd=self.folder)
-        wait_for("the service", self._alive)
+        wait_for("the service", self._alive, START_PATIENCE_S)
 
     def _alive(self) -> bool:
         assert self.process.poll() is None, (self.folder / "serve.log").read_text()
