@@ -237,7 +237,7 @@ class SubscriberSession(Session):
     ) -> None:
         """Begins with CONNECT in `to_send`.
 
-        messages_max: of one `Cut`. answer_s: how long the broker may take over CONNACK, SUBACK and PINGRESP.
+        messages_max: of one `Cut`. answer_s: how long the broker may be silent while it owes us an answer.
         retained: whether retained messages are wanted for subscriptions that the broker has already.
         """
         super().__init__(Cutter(bounds, hello.version), hello.receive_max, messages_max, now)
@@ -275,7 +275,8 @@ class SubscriberSession(Session):
         if not listening:
             self._heard = now
             self._answer_by = now + self._answer_s if self._answer_by is not None else None
-        if self._answer_by is not None and now >= self._answer_by:
+        # A broker with a long queue for us sends of it first: it is alive, and to hang up would have it begin anew.
+        if self._answer_by is not None and now >= max(self._answer_by, self._heard + self._answer_s):
             missing = "CONNACK" if self.state is State.GREETING else "SUBACK"
             what = f"no {missing} within {self._answer_s:g} s"
             return self.end(Reason.UNSPECIFIED, what, Fault.CONNECTION_LOST, "Is this an MQTT broker?")

@@ -430,6 +430,15 @@ def test_an_answer_that_does_not_come_ends_it(opened: bool) -> None:
     assert ("SUBACK" if opened else "CONNACK") in ended.what
 
 
+def test_a_broker_that_sends_its_queue_before_suback_is_waited_for() -> None:
+    session = subscribing(answer_s=10.0)
+    for second in range(2, 60, 4):
+        session.receive(publish(b"a/1", b"x"), float(second))
+        assert session.tick(second + 3.9) == []
+    assert session.tick(67.9) == []
+    assert "SUBACK" in ending(session.tick(68.0)).what
+
+
 def test_oversized_is_acknowledged_with_its_neighbours() -> None:
     session = SubscriberSession(Connect(V5, "d"), ["a"], 1, Bounds(payload_bytes_max=10), 0.0)
     session.receive(packets.write_connack(Connack(0), V5), 0.0)
