@@ -140,6 +140,8 @@ def test_3_a_burst_empties_the_loop_and_the_gpus_run_away(flow_lpm: float) -> No
     assert any(state.floor_wet.any() for state in states), "more than the pan holds"
     assert any(state.return_lpm.sum() < 1.0 for state in states)
     assert any((gpu_fields(HALL, state)[112] & 0x60).any() for state in states[::5])
+    empty = min(states, key=level_pct)
+    assert 0.0 <= meters(HALL, empty)["GenericPoint", CDU, "Secondary Reservoir Level"] < 3.0
     assert gpu_fields(HALL, states[-1])[1422].max() > 0
     assert min(state.rack_kw.sum() for state in states) < 0.9 * states[0].rack_kw.sum()
 
