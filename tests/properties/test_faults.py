@@ -211,6 +211,7 @@ def test_9_without_flow_gpus_warm_up_by_kelvins_a_second_slow_down_and_switch_th
     off = gpu_fields(HALL, states[-1])
     assert states[-1].gpu_off.any() and (off[230] == 79).any()
     assert states[-1].die_c.max() < 110.0
+    assert max(state.rack_c.max() for state in states) < 70.0, "what is not a GPU stops before its coolant boils"
     back = play(None, 300.0, by=step, dt_s=1.0, used=0.9, start=states[-1])[-1]
     assert not back.gpu_off.any() and back.return_lpm.sum() > 0.98 * states[0].return_lpm.sum()
     assert np.all(gpu_fields(HALL, back)[1422] >= off[1422]), "counters do not fall"
