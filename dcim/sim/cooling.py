@@ -30,7 +30,7 @@ class FilterClogging(Fault):
 
     kind: ClassVar[str] = "filter_clogging"
     number: ClassVar[int] = 7
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("factor", 1.5, 4.0, "× clean")
     lasts_s: ClassVar[tuple[float, float]] = (2 * DAY_S, 6 * DAY_S)
     cdu: str
@@ -61,7 +61,7 @@ class PumpTrip(Fault):
 
     kind: ClassVar[str] = "pump_trip"
     number: ClassVar[int] = 8
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     lasts_s: ClassVar[tuple[float, float]] = (300.0, 2 * HOUR_S)
     cdu: str
     pump: int
@@ -92,7 +92,7 @@ class FlowLost(Fault):
 
     kind: ClassVar[str] = "flow_lost"
     number: ClassVar[int] = 9
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     lasts_s: ClassVar[tuple[float, float]] = (60.0, 600.0)
     cdu: str
 
@@ -111,7 +111,7 @@ class PumpWear(Fault):
 
     kind: ClassVar[str] = "pump_wear"
     number: ClassVar[int] = 10
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.1, 0.2, "of flow per speed")
     lasts_s: ClassVar[tuple[float, float]] = (2 * DAY_S, 6 * DAY_S)
     cdu: str
@@ -149,7 +149,7 @@ class AirInLoop(Fault):
 
     kind: ClassVar[str] = "air_in_loop"
     number: ClassVar[int] = 11
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("variance", 3.0, 10.0, "× usual")
     lasts_s: ClassVar[tuple[float, float]] = (1 * HOUR_S, 8 * HOUR_S)
     cdu: str
@@ -199,7 +199,7 @@ class BranchBlocked(Fault):
 
     kind: ClassVar[str] = "branch_blocked"
     number: ClassVar[int] = 12
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("more", 0.3, 2.0, "of a clean branch's restriction")
     lasts_s: ClassVar[tuple[float, float]] = (8 * HOUR_S, 2 * DAY_S)
     rack: str
@@ -238,7 +238,7 @@ class InterfaceAgeing(Fault):
 
     kind: ClassVar[str] = "interface_ageing"
     number: ClassVar[int] = 13
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.1, 0.4, "of the GPU's resistance")
     lasts_s: ClassVar[tuple[float, float]] = (3 * DAY_S, 10 * DAY_S)
     rack: str
@@ -274,7 +274,7 @@ class ValveStuck(Fault):
 
     kind: ClassVar[str] = "valve_stuck"
     number: ClassVar[int] = 14
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     lasts_s: ClassVar[tuple[float, float]] = (2 * HOUR_S, 1 * DAY_S)
     cdu: str
 
@@ -293,7 +293,7 @@ class ValveHunting(Fault):
 
     kind: ClassVar[str] = "valve_hunting"
     number: ClassVar[int] = 15
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("swing_k", 0.5, 3.0, "K")
     lasts_s: ClassVar[tuple[float, float]] = (0.5 * HOUR_S, 6 * HOUR_S)
     cdu: str
@@ -338,7 +338,7 @@ class ExchangerFouling(Fault):
 
     kind: ClassVar[str] = "exchanger_fouling"
     number: ClassVar[int] = 16
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.05, 0.3, "of UA")
     lasts_s: ClassVar[tuple[float, float]] = (4 * DAY_S, 12 * DAY_S)
     cdu: str
@@ -367,7 +367,7 @@ class FacilityWater(Fault):
 
     kind: ClassVar[str] = "facility_water"
     number: ClassVar[int] = 17
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("warmer_k", 5.0, 15.0, "K")
     lasts_s: ClassVar[tuple[float, float]] = (0.25 * HOUR_S, 2 * HOUR_S)
     cdu: str
@@ -402,7 +402,7 @@ class Condensation(Fault):
 
     kind: ClassVar[str] = "condensation"
     number: ClassVar[int] = 18
-    site: ClassVar[str] = "room"
+    place_field: ClassVar[str] = "room"
     severity_of: ClassVar[Severity | None] = Severity("higher_k", 14.0, 20.0, "K")
     lasts_s: ClassVar[tuple[float, float]] = (1.5 * HOUR_S, 6 * HOUR_S)
     room: str

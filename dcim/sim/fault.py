@@ -51,7 +51,7 @@ class Fault(ABC):
     """False for what looks like a fault and is none; nothing must cry wolf at it."""
     maintenance: ClassVar[bool] = False
     """Whether somebody is at work there, and a work order says so."""
-    site: ClassVar[str]
+    place_field: ClassVar[str]
     """Name of the field that says where: rack, cdu, tap, busway, place."""
     severity_of: ClassVar[Severity | None] = None
     """None: it is there or it is not."""
@@ -80,7 +80,7 @@ class Fault(ABC):
     @property
     def place(self) -> str:
         """Id of the asset that it happens at."""
-        return str(getattr(self, self.site))
+        return str(getattr(self, self.place_field))
 
     @property
     def severity(self) -> float | None:
@@ -106,12 +106,12 @@ class Fault(ABC):
             "cdu": hall.cdus,
             "tap": tuple(hall.tap(rack, feed) for rack in range(len(hall.racks)) for feed in range(2)),
             "busway": tuple(hall.busway(feed) for feed in range(2)),
-        }[cls.site]
+        }[cls.place_field]
 
     @classmethod
     def draw(cls, hall: Hall, dice: np.random.Generator, place: str, lasts_s: float) -> Self:
         """One of its kind at a place, as bad as chance will have it; what grows is full-grown when lasts_s are over."""
-        told: dict[str, Any] = {cls.site: place}
+        told: dict[str, Any] = {cls.place_field: place}
         if cls.severity_of is not None:
             told[cls.severity_of.field] = cls.severity_of.draw(dice)
         return cls(**told | cls.details(hall, dice, lasts_s))

@@ -41,7 +41,7 @@ class PinholeLeak(Fault):
 
     kind: ClassVar[str] = "pinhole_leak"
     number: ClassVar[int] = 1
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 0.01, 0.1, "L/min")
     lasts_s: ClassVar[tuple[float, float]] = (1.5 * HOUR_S, 5 * HOUR_S)
     rack: str
@@ -71,7 +71,7 @@ class FittingLeak(Fault):
 
     kind: ClassVar[str] = "fitting_leak"
     number: ClassVar[int] = 2
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 0.5, 5.0, "L/min")
     lasts_s: ClassVar[tuple[float, float]] = (240.0, 900.0)
     rack: str
@@ -109,7 +109,7 @@ class Burst(Fault):
 
     kind: ClassVar[str] = "burst"
     number: ClassVar[int] = 3
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 20.0, 120.0, "L/min")
     lasts_s: ClassVar[tuple[float, float]] = (300.0, 900.0)
     rack: str
@@ -131,7 +131,7 @@ class TrayDrip(Fault):
 
     kind: ClassVar[str] = "tray_drip"
     number: ClassVar[int] = 4
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 0.0005, 0.005, "L/min")
     lasts_s: ClassVar[tuple[float, float]] = (1 * HOUR_S, 4 * HOUR_S)
     rack: str
@@ -153,7 +153,7 @@ class ExchangerLeak(Fault):
 
     kind: ClassVar[str] = "exchanger_leak"
     number: ClassVar[int] = 5
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 0.002, 0.05, "L/min at 100 kPa")
     lasts_s: ClassVar[tuple[float, float]] = (8 * HOUR_S, 2 * DAY_S)
     cdu: str
@@ -180,7 +180,7 @@ class MakeUpLeak(Fault):
 
     kind: ClassVar[str] = "make_up_leak"
     number: ClassVar[int] = 6
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("flow_lpm", 0.05, 0.3, "L/min")
     lasts_s: ClassVar[tuple[float, float]] = (1 * DAY_S, 3 * DAY_S)
     rack: str

@@ -28,7 +28,7 @@ class TemperatureBias(Fault):
 
     kind: ClassVar[str] = "temperature_bias"
     number: ClassVar[int] = 19
-    site: ClassVar[str] = "asset"
+    place_field: ClassVar[str] = "asset"
     severity_of: ClassVar[Severity | None] = Severity("bias_k", 0.3, 2.0, "K")
     lasts_s: ClassVar[tuple[float, float]] = (2 * HOUR_S, 1 * DAY_S)
     asset: str
@@ -78,7 +78,7 @@ class FlowMeter(Fault):
 
     kind: ClassVar[str] = "flow_meter"
     number: ClassVar[int] = 20
-    site: ClassVar[str] = "asset"
+    place_field: ClassVar[str] = "asset"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.02, 0.1, "of the flow")
     lasts_s: ClassVar[tuple[float, float]] = (2 * HOUR_S, 1 * DAY_S)
     asset: str
@@ -118,7 +118,7 @@ class RopeFault(Fault):
 
     kind: ClassVar[str] = "rope_fault"
     number: ClassVar[int] = 21
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     lasts_s: ClassVar[tuple[float, float]] = (1 * HOUR_S, 8 * HOUR_S)
     rack: str
     cut: bool = False
@@ -155,7 +155,7 @@ class BmsOffline(Fault):
 
     kind: ClassVar[str] = "bms_offline"
     number: ClassVar[int] = 26
-    site: ClassVar[str] = "system"
+    place_field: ClassVar[str] = "system"
     lasts_s: ClassVar[tuple[float, float]] = (120.0, 1 * HOUR_S)
     system: str = "BMS"
 

@@ -163,7 +163,7 @@ class _Placing:
 
     def _loops(self, kind: str, place: str) -> frozenset[int]:
         hall = self.hall
-        if KINDS[kind].site == "tap":
+        if KINDS[kind].place_field == "tap":
             place = place.rsplit("-TAP-", 1)[0]
         if place in hall.racks:
             return frozenset({int(hall.cdu_of_rack[hall.racks.index(place)])})

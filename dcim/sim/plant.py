@@ -73,6 +73,10 @@ DRYING_LPM = 1.0
 """How fast a pool is mopped up once nothing runs into it."""
 OTHER_S = 17.0
 """Time constant of the heat of all that is not a GPU."""
+OTHER_FLOW_SHARE = 0.8
+"""Of a rack's flow, what it needs at least to give that heat away as fast."""
+OTHER_TOO_HOT = (1.8, 2.3)
+"""What is stored in it, against full power at full flow: where it begins to hold back, and where it has stopped."""
 PLATE_EXPONENT = 0.8
 """A cold plate's conductance goes with its flow to this power (turbulent)."""
 THROTTLE_PER_K, THROTTLE_LEAST = 0.1, 0.3
@@ -230,7 +234,7 @@ def stored_in_racks_kj(hall: Hall, state: State) -> Floats:
 def _advance(hall: Hall, was: State, load: Load, effects: Effects, h: float, *, calm: bool = False) -> State:
     """The state h seconds later, all at once but for liquid and valves. calm: what `_is_calm` said, and then some of
     it need not be reckoned."""
-    s, none = hall.settings, Effects.none(hall)
+    s = hall.settings
     level_pct = 100.0 * was.tank_l / s.reservoir_l
     dry = (level_pct < LEVEL_TRIP_PCT) | (was.unable.all(axis=1) & (level_pct < LEVEL_RESTART_PCT))
     unable = effects.tripped | dry[:, None]
@@ -256,16 +260,10 @@ def _advance(hall: Hall, was: State, load: Load, effects: Effects, h: float, *, 
     power_share, breaker_open = _feed(hall, was, effects)
     supplied = None if power_share is hall.power_share else np.minimum(power_share.sum(axis=(0, 2)), 1.0)
     gpus = _power(hall, was, load, effects, supplied, h, calm=calm)
-    other_kw = load.other_kw if supplied is None else load.other_kw * supplied
-    if effects.work_share is not none.work_share:
-        other_kw = other_kw * (0.5 + 0.5 * effects.work_share)  # what is not a GPU follows half as far
-    rack_kw = gpus.kw.sum(axis=1) + other_kw
+    other = _other(hall, was, load, effects, supplied, flow.return_lpm, h)
+    rack_kw = gpus.kw.sum(axis=1) + other.kw
     die_c, plate_c, gpu_heat_kw = _warm_up(hall, effects, was, gpus.kw, flow.return_lpm, h)
-    followed = -math.expm1(-h / OTHER_S)
-    other_heat_kw = was.other_heat_kw + followed * (other_kw - was.other_heat_kw)
-    other_gives_kw = other_kw - OTHER_S * (other_heat_kw - was.other_heat_kw) / h
-    air_kw = other_gives_kw * s.air_share
-    rack_heat_kw = gpu_heat_kw + other_gives_kw - air_kw
+    rack_heat_kw = gpu_heat_kw + other.to_liquid_kw
 
     # heat with the liquid around the loop
     liquid = _carry(hall, effects, was, flow.return_lpm, leak.lpm, fill_lpm, seep_lpm, rack_heat_kw, facility_c, h)
@@ -282,14 +280,14 @@ def _advance(hall: Hall, was: State, load: Load, effects: Effects, h: float, *, 
     fresh += np.maximum(seep_lpm, 0.0) * (WATER_US_CM - was.conductivity_us_cm)
 
     pools = _gather(hall, was, effects, leak, facility_c, h)
-    room_c = ROOM_C + effects.room_warmer_k + float(air_kw.mean()) / ROOM_KW_K
+    room_c = ROOM_C + effects.room_warmer_k + float(other.to_air_kw.mean()) / ROOM_KW_K
     return State(
         time_s=was.time_s + h,
         pipe_c=liquid.pipe_c,
         rack_c=liquid.rack_c,
         die_c=die_c,
         plate_c=plate_c,
-        other_heat_kw=other_heat_kw,
+        other_heat_kw=other.heat_kw,
         tank_c=liquid.tank_c,
         coolant_kg=coolant_kg,
         conductivity_us_cm=was.conductivity_us_cm + fresh * h / 60.0 / (coolant_kg * _L_KG),
@@ -326,13 +324,13 @@ def _advance(hall: Hall, was: State, load: Load, effects: Effects, h: float, *, 
         exchanged_kw=liquid.exchanged_kw,
         gpu_kw=gpus.kw,
         gpu_capped=gpus.capped,
-        other_kw=other_kw,
+        other_kw=other.kw,
         rack_kw=rack_kw,
         power_share=power_share,
         live=effects.live,
         account=was.account.plus(
             drawn_kj=h * hall.by_cdu(rack_kw),
-            to_air_kj=h * hall.by_cdu(air_kw),
+            to_air_kj=h * hall.by_cdu(other.to_air_kw),
             to_coolant_kj=h * hall.by_cdu(rack_heat_kw),
             to_facility_kj=h * liquid.exchanged_kw,
             leaked_kj=liquid.leaked_kj,
@@ -600,6 +598,38 @@ def _power(
     if supplied is not None:
         kw = kw * supplied[:, None]
     return _Gpus(kw, limit_kw, capped, off, soft_s, hard_s, capped_s)
+
+
+class _Other(NamedTuple):
+    """Everything in the racks that is not a GPU, by rack."""
+
+    kw: Floats
+    heat_kw: Floats
+    """What it gives away at full flow: what is stored in it, over OTHER_S."""
+    to_air_kw: Floats
+    to_liquid_kw: Floats
+
+
+def _other(
+    hall: Hall, was: State, load: Load, effects: Effects, supplied: Floats | None, return_lpm: Floats, h: float
+) -> _Other:
+    """CPUs, switches and losses: they follow their power, and without coolant keep their heat until they stop."""
+    s = hall.settings
+    kw = load.other_kw if supplied is None else load.other_kw * supplied
+    if effects.work_share is not Effects.none(hall).work_share:
+        kw = kw * (0.5 + 0.5 * effects.work_share)  # what is not a GPU follows half as far
+    share = return_lpm / s.rack_flow_lpm
+    wet: Floats | float = 1.0 - s.air_share
+    if share.min() < OTHER_FLOW_SHARE:
+        wet = wet * np.minimum(share / OTHER_FLOW_SHARE, 1.0) ** PLATE_EXPONENT
+        begins, ends = OTHER_TOO_HOT
+        kw = kw * np.clip((ends - was.other_heat_kw / max(hall.other_full_kw, 1e-9)) / (ends - begins), 0.0, 1.0)
+    gives = np.maximum(s.air_share + wet, 1e-6)  # of what it gives at full flow
+    ends_kw = kw / gives
+    heat_kw = ends_kw + np.exp(-h * gives / OTHER_S) * (was.other_heat_kw - ends_kw)
+    given_kw = kw - OTHER_S * (heat_kw - was.other_heat_kw) / h
+    to_air_kw = given_kw * (s.air_share / gives)
+    return _Other(kw, heat_kw, to_air_kw, given_kw - to_air_kw)
 
 
 # Heat.

@@ -23,7 +23,7 @@ class PhaseLost(Fault):
 
     kind: ClassVar[str] = "phase_lost"
     number: ClassVar[int] = 22
-    site: ClassVar[str] = "tap"
+    place_field: ClassVar[str] = "tap"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.2, 1.0, "of the phase")
     lasts_s: ClassVar[tuple[float, float]] = (0.5 * HOUR_S, 6 * HOUR_S)
     tap: str
@@ -60,7 +60,7 @@ class FeedLost(Fault):
 
     kind: ClassVar[str] = "feed_lost"
     number: ClassVar[int] = 23
-    site: ClassVar[str] = "busway"
+    place_field: ClassVar[str] = "busway"
     lasts_s: ClassVar[tuple[float, float]] = (300.0, 2 * HOUR_S)
     busway: str
 

@@ -22,7 +22,7 @@ from dcim.sim.gpus import ALWAYS, ON_CHANGE, ONCE, gpu_fields
 from dcim.sim.hall import Floats, Hall
 from dcim.sim.plant import STRIDE_S, steady, stride
 from dcim.sim.sensors import MISSING, Sensors, Shown
-from dcim.sim.state import State
+from dcim.sim.state import State, without_gpus
 from dcim.sim.timetable import Timetable
 from dcim.sim.workload import MONTH, Jobs, Workload
 
@@ -30,8 +30,10 @@ XID = 230
 SLOW_S = 60.0
 """Pace of the meters that hardly change."""
 GPU_EVERY_S = 600.0
-BLOCK_STEPS, BLOCK_GPUS = 360, 2_000_000
-"""So many moments are made before they are read, and fewer where that would be states of more GPUs."""
+BLOCK_STEPS = 360
+"""So many moments are made before they are read."""
+FILE_GRID_S = 600.0
+"""Files may begin at multiples of this, and then with readings of all GPUs."""
 
 Marks = npt.NDArray[np.bool_]
 
@@ -83,11 +85,13 @@ class Block:
 def walk(
     hall: Hall, seed: int, span_s: float, pace: Pace, *, jobs: Jobs = MONTH, timetable: Timetable | None = None
 ) -> Iterator[list[State]]:
-    """States at 0, every_s, … below span_s, a block at a time. The hall is healthy and settled at the start; the same
-    arguments give the same states, and up to an event's onset, that moment included, those of a run without it."""
+    """States at 0, every_s, … below span_s, a block at a time; those whose GPUs nobody reads are without them.
+
+    The hall is healthy and settled at the start; the same arguments give the same states, and up to an event's onset,
+    that moment included, those of a run without it."""
     workload, timetable = Workload(hall, seed, jobs), timetable or Timetable()
-    gpus = len(hall.racks) * hall.gpus_per_rack
-    steps, block = math.ceil(span_s / pace.every_s - 1e-9), max(1, min(BLOCK_STEPS, BLOCK_GPUS // gpus))
+    steps = math.ceil(span_s / pace.every_s - 1e-9)
+    block = max(1, min(BLOCK_STEPS, 4_000_000 // (len(hall.racks) * hall.gpus_per_rack)))  # of jitter, drawn at once
     pieces = math.ceil(pace.every_s / STRIDE_S - 1e-9)
     state = None
     for first in range(0, steps, block):
@@ -96,11 +100,29 @@ def walk(
             workload.during(first * pace.every_s, pace.every_s, min(block, steps - first)), first
         ):
             state = steady(hall, load) if state is None else state
-            states.append(state)
+            states.append(state if _looks_at_gpus(hall, state, pace) else without_gpus(state))
             for piece in range(pieces):
                 at_s = (number + piece / pieces) * pace.every_s
                 state = stride(hall, state, load, timetable.effects(hall, at_s), pace.every_s / pieces)
         yield states
+
+
+def _due(time_s: float, every_s: float, pace: Pace) -> bool:
+    """Whether something that is read every so often is read now."""
+    return math.fmod(time_s + 1e-6, every_s) < pace.every_s - 1e-9
+
+
+def _in_trouble(hall: Hall, state: State) -> Marks:
+    """Racks that have lost half their flow, or have GPUs that are slowed down or off."""
+    hot = state.die_c.max(axis=1) >= hall.SLOWDOWN_C - 2.0
+    marks: Marks = (state.return_lpm < 0.5 * hall.settings.rack_flow_lpm) | hot | state.gpu_off.any(axis=1)
+    return marks
+
+
+def _looks_at_gpus(hall: Hall, state: State, pace: Pace) -> bool:
+    time_s = float(state.time_s)
+    due = _due(time_s, pace.gpu_every_s, pace) or _due(time_s, FILE_GRID_S, pace)
+    return due or bool(state.gpu_capped.any() or _in_trouble(hall, state).any())
 
 
 class Reader:
@@ -155,16 +177,14 @@ class Reader:
     def _gpus(self, state: State) -> Iterator[GpuRows]:
         """GPUs of all racks when their time has come, of racks in trouble at any time; changes where something holds
         GPUs back."""
+        if not state.die_c.size:
+            return
         hall, time_s = self._hall, float(state.time_s)
-        racks = np.zeros(len(hall.racks), bool)
-        due = np.mod(time_s + 1e-6, self._pace.gpu_every_s) < self._pace.every_s - 1e-9 or not self._once_told
-        if due:
-            racks[:] = True
-        else:
-            flow_lost = state.return_lpm < 0.5 * hall.settings.rack_flow_lpm
-            racks = flow_lost | (state.die_c.max(axis=1) >= hall.SLOWDOWN_C - 2.0) | state.gpu_off.any(axis=1)
-            if not (racks.any() or state.gpu_capped.any()):
-                return
+        racks = _in_trouble(hall, state)
+        if _due(time_s, self._pace.gpu_every_s, self._pace) or not self._once_told:
+            racks = np.ones(len(hall.racks), bool)
+        elif not (racks.any() or state.gpu_capped.any()):
+            return
         fields = {field: column.ravel().astype(np.float64) for field, column in gpu_fields(hall, state).items()}
         off = state.gpu_off.ravel()
         chosen = np.repeat(racks, hall.gpus_per_rack)

@@ -26,7 +26,7 @@ class PowerCap(Fault):
     kind: ClassVar[str] = "power_cap"
     number: ClassVar[int] = 24
     harmful: ClassVar[bool] = False
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("share", 0.15, 0.6, "of the limit")
     lasts_s: ClassVar[tuple[float, float]] = (0.25 * HOUR_S, 6 * HOUR_S)
     rack: str
@@ -54,7 +54,7 @@ class LoadStep(Fault):
     kind: ClassVar[str] = "load_step"
     number: ClassVar[int] = 25
     harmful: ClassVar[bool] = False
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("change", 0.2, 0.8, "of the GPUs' power")
     lasts_s: ClassVar[tuple[float, float]] = (120.0, 4 * HOUR_S)
     cdu: str
@@ -85,7 +85,7 @@ class Filling(Fault):
     number: ClassVar[int] = 27
     harmful: ClassVar[bool] = False
     maintenance: ClassVar[bool] = True
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     lasts_s: ClassVar[tuple[float, float]] = (300.0, 900.0)
     cdu: str
 
@@ -107,7 +107,7 @@ class QuickConnectSwap(Fault):
     number: ClassVar[int] = 27
     harmful: ClassVar[bool] = False
     maintenance: ClassVar[bool] = True
-    site: ClassVar[str] = "rack"
+    place_field: ClassVar[str] = "rack"
     severity_of: ClassVar[Severity | None] = Severity("device_l", 0.2, 2.0, "L")
     lasts_s: ClassVar[tuple[float, float]] = (4 * HOUR_S, 8 * HOUR_S)
     rack: str
@@ -148,7 +148,7 @@ class PumpChangeover(Fault):
     kind: ClassVar[str] = "pump_changeover"
     number: ClassVar[int] = 0
     harmful: ClassVar[bool] = False
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     lasts_s: ClassVar[tuple[float, float]] = (60.0, 300.0)
     cdu: str
     to_pump: int
@@ -180,7 +180,7 @@ class SetpointChange(Fault):
     kind: ClassVar[str] = "setpoint_change"
     number: ClassVar[int] = 0
     harmful: ClassVar[bool] = False
-    site: ClassVar[str] = "cdu"
+    place_field: ClassVar[str] = "cdu"
     severity_of: ClassVar[Severity | None] = Severity("change_k", 0.5, 3.0, "K")
     lasts_s: ClassVar[tuple[float, float]] = (1 * HOUR_S, 12 * HOUR_S)
     cdu: str

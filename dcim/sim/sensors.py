@@ -80,6 +80,8 @@ class Gauge:
     phase: str = ""
     setpoint: bool = False
     integration: str = ""
+    percent: bool = False
+    """Shows nothing below 0 and nothing above 100, whatever its noise."""
     slow: bool = False
     """Hardly changes: where readings are kept for months, one a minute will do."""
 
@@ -96,6 +98,7 @@ class Sensors:
 
         self.decimals = spread(lambda gauge: gauge.decimals).astype(np.int64)
         self.slow = spread(lambda gauge: gauge.slow).astype(bool)
+        self._percent = np.flatnonzero(spread(lambda gauge: gauge.percent))
         self._digits: Floats = np.power(10.0, self.decimals)
         self._noise = spread(lambda gauge: gauge.noise)
         self._noise_share = spread(lambda gauge: gauge.noise_share)
@@ -136,6 +139,7 @@ class Sensors:
         if self._wander:
             off = noise + self._wander * np.sin(2.0 * np.pi * (np.outer(times_s, self._turns_per_s) + self._turn))
         read = true * (1.0 + self._bias_share + off * self._noise_share) + self._bias + off * self._noise
+        read[:, self._percent] = np.clip(read[:, self._percent], 0.0, 100.0)
         frozen = self._distort(states, read)
         shown = np.rint(read * self._digits).astype(np.int64)
         dropped = self._fail(times_s, frozen)
@@ -275,6 +279,7 @@ def _cdu_gauges(hall: Hall) -> Iterable[Gauge]:
         unit="%",
         noise=LEVEL_PCT,
         area=("Secondary", "Reservoir", "Level"),
+        percent=True,
     )
     yield reservoir(_always(s.reservoir_l, count), unit="L", area=("Secondary", "Reservoir", "Capacity"))
     loop_l = _always(hall.racks_of_cdu * s.loop_l_per_rack)
@@ -332,7 +337,7 @@ def _power_gauges(hall: Hall) -> Iterable[Gauge]:
         read = partial(phase_kw, phase=phase)
         yield power("PhaseCurrent", partial(_phase_a, read, line_a), unit="A", phase=name)
     yield meter("Voltage", volts, unit="V", decimals=1, noise_share=0.0005, slow=True)
-    yield meter("PowerFactor", lambda state: factors * fed(state), decimals=3, noise=0.001, slow=True)
+    yield meter("PowerFactor", lambda state: factors * fed(state), decimals=3, noise_share=0.001, slow=True)
     yield meter(
         "Frequency", lambda state: s.frequency_hz * fed(state), unit="Hz", decimals=2, noise_share=1e-4, slow=True
     )
@@ -362,7 +367,7 @@ def _room_gauges(hall: Hall) -> Iterable[Gauge]:
 
     for air, area in ((cold_c, cold), (hot_c, hot)):
         yield room("AirTemperature", air, unit="C", decimals=2, noise=TEMPERATURE_K, area=area)
-        yield room("AirRelativeHumidity", humidity(air), unit="%RH", decimals=1, noise=0.2, area=area)
+        yield room("AirRelativeHumidity", humidity(air), unit="%RH", decimals=1, noise=0.2, area=area, percent=True)
     ropes = tuple(Place(f"{s.prefix}-ROPE-{number + 1}") for number in range(len(hall.cdus)))
     floor = partial(Gauge, "Sensor", ropes, "LeakDetect", states=NO_LEAK, area=(s.name, "Floor"))
     yield floor(lambda state: state.floor_wet.astype(float))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,10 +29,12 @@ from dcim.core.ports import Message
 from dcim.core.readings import Quality
 from dcim.core.times import to_us
 from dcim.detect.leak import Inventory
-from dcim.sim.faults import BmsOffline, FittingLeak, FlowLost, LoadStep, PowerCap
+from dcim.sim.faults import KINDS, BmsOffline, FittingLeak, FlowLost, LoadStep, PowerCap
 from dcim.sim.hall import Hall, HallSettings
-from dcim.sim.recording import Pace
+from dcim.sim.plan import plan
+from dcim.sim.recording import Pace, walk
 from dcim.sim.run import simulate
+from dcim.sim.state import State
 from dcim.sim.timetable import Event, Timetable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -353,3 +356,39 @@ def test_the_command_refuses_in_words(
     assert answered == code
     assert said in " ".join(words.split())
     assert not (tmp_path / "x").exists()
+
+
+# Days of everything.
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_days_of_the_whole_catalogue_stay_plausible_and_conserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing: list[State] = []
+
+    def watched(*what: Any, **how: Any) -> Iterator[list[State]]:
+        for states in walk(*what, **how):
+            passing.extend((states[0], states[-1]))
+            yield states
+
+    monkeypatch.setattr(recording, "walk", watched)
+    hall = Hall(HallSettings(racks=16, rows=2, cdus=4, hosts_per_rack=1, gpus_per_host=6, rack_power_kw=12.0))
+    span_s = 3.0 * 86_400.0
+    what = Asked(hall, 11, START, span_s, Pace(30.0, 600.0), plan(hall, 11, span_s, grid_s=30.0))
+    folder = make(tmp_path / "t", what)
+    assert set(folder.truth["kind"]) == set(KINDS)
+    assert folder.truth["harmful"].mean() <= 0.5
+    doubtful = folder.readings.filter(pl.col("quality") == Quality.UNCERTAIN)
+    assert len(doubtful) == 0, "nothing implausible is ever shown"
+    power = folder.readings.filter(pl.col("point") == folder.of("H1-A01", "RackPower")["point"][0])["value"]
+    assert power.is_between(0.0, 13.0).all()
+    start, state = passing[0], passing[-1]
+    passed = state.account
+    kept = passed["filled_kg"] + passed["seeped_kg"] - passed["leaked_kg"]
+    np.testing.assert_allclose(state.coolant_kg - start.coolant_kg, kept, atol=1e-6)
+    given = passed["to_air_kj"] + passed["to_coolant_kj"]
+    np.testing.assert_allclose(passed["drawn_kj"], given, rtol=1e-3)
+    # What leaks, fills and breathes through the reservoir carries heat too, and is a thousandth of it all.
+    np.testing.assert_allclose(passed["to_coolant_kj"], passed["to_facility_kj"], rtol=5e-3)

@@ -140,6 +140,8 @@ def test_3_a_burst_empties_the_loop_and_the_gpus_run_away(flow_lpm: float) -> No
     assert any(state.floor_wet.any() for state in states), "more than the pan holds"
     assert any(state.return_lpm.sum() < 1.0 for state in states)
     assert any((gpu_fields(HALL, state)[112] & 0x60).any() for state in states[::5])
+    empty = min(states, key=level_pct)
+    assert 0.0 <= meters(HALL, empty)["GenericPoint", CDU, "Secondary Reservoir Level"] < 3.0
     assert gpu_fields(HALL, states[-1])[1422].max() > 0
     assert min(state.rack_kw.sum() for state in states) < 0.9 * states[0].rack_kw.sum()
 
@@ -209,6 +211,7 @@ def test_9_without_flow_gpus_warm_up_by_kelvins_a_second_slow_down_and_switch_th
     off = gpu_fields(HALL, states[-1])
     assert states[-1].gpu_off.any() and (off[230] == 79).any()
     assert states[-1].die_c.max() < 110.0
+    assert max(state.rack_c.max() for state in states) < 70.0, "what is not a GPU stops before its coolant boils"
     back = play(None, 300.0, by=step, dt_s=1.0, used=0.9, start=states[-1])[-1]
     assert not back.gpu_off.any() and back.return_lpm.sum() > 0.98 * states[0].return_lpm.sum()
     assert np.all(gpu_fields(HALL, back)[1422] >= off[1422]), "counters do not fall"

@@ -110,7 +110,7 @@ def test_what_is_over_within_seconds_is_stepped_through(fault: Fault) -> None:
     short, long = play(step, [fault], 200.0), play(stride, [fault], 200.0)
     for a, b in zip(short[10:], long[10:], strict=True):
         np.testing.assert_allclose(b.return_lpm, a.return_lpm, atol=0.5)
-        np.testing.assert_allclose(b.die_c, a.die_c, atol=0.2)
+        np.testing.assert_allclose(b.die_c, a.die_c, atol=0.5)
         np.testing.assert_array_equal(b.gpu_off, a.gpu_off)
 
 
