@@ -26,7 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Condition, Lock
 from types import TracebackType
-from typing import Final, NamedTuple, get_args
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 import duckdb
@@ -44,7 +44,7 @@ from dcim.store.duckdb_errors import translate
 from dcim.store.mark import Mark
 from dcim.store.newest import Newest
 from dcim.store.quarantine import Damage, Survivors, damages_file, open_database
-from dcim.store.retention import FOR_EVER, STEP_US, Retention, advance, parts, pick
+from dcim.store.retention import FOR_EVER, STEP_US, Retention, advance, bucket_us, parts, pick
 from dcim.store.sift import END_US, numbers_of, sift
 from dcim.store.tables import Counts, Progress
 from dcim.store.tiers import Sums
@@ -267,11 +267,7 @@ class EmbeddedStore:
     ) -> Answer:
         """`window`, with what it was answered from; see Tiered."""
         start_us, end_us = to_us(start), to_us(end)
-        every_us = None if every is None else min(every // timedelta(microseconds=1), END_US)
-        if every_us is not None and every_us <= 0:
-            raise ValueError(f"a bucket must be longer than nothing, not {every}")
-        if how not in get_args(Aggregate):
-            raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
+        every_us = bucket_us(every, how)
         wanted = numbers_of(points)
         with self._read() as cursor:
             cursor.begin()  # the progress and the rows are to be of one state

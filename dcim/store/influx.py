@@ -34,7 +34,7 @@ from itertools import count as counter
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar, get_args
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ from dcim.store.newest import Newest
 from dcim.store.parcel import Account, pack, pack_account, unpack
 from dcim.store.ranges import ranges
 from dcim.store.recent import ROWS_MAX, Recent
-from dcim.store.retention import STEP_US, Retention, pick
+from dcim.store.retention import STEP_US, Retention, bucket_us, pick
 from dcim.store.rollup import HOUR_US, PACES, Pace, RollUp, Work
 from dcim.store.sift import END_US, numbers_of, sift
 from dcim.store.spool import Spool
@@ -293,11 +293,7 @@ class InfluxStore:
     ) -> Answer:
         """`window`, with what it was answered from; see Tiered."""
         span = max(0, to_us(start)), min(to_us(end), END_US)
-        every_us = None if every is None else min(every // timedelta(microseconds=1), END_US)
-        if every_us is not None and every_us <= 0:
-            raise ValueError(f"a bucket must be longer than nothing, not {every}")
-        if how not in get_args(Aggregate):
-            raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
+        every_us = bucket_us(every, how)
         self._refuse_closed()
         floors = self._floors()
         tier, width_us = pick(*span, every_us, how, floors)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import get_args
 
 import polars as pl
 
@@ -20,7 +19,7 @@ from dcim.core.points import PointRecord
 from dcim.core.ports import Aggregate, Answer, Appended, Entry, Maintained
 from dcim.core.readings import Quality, Readings, Tier
 from dcim.core.times import from_us, to_us
-from dcim.store.retention import FOR_EVER, Floors, Retention, advance, parts, pick
+from dcim.store.retention import FOR_EVER, Floors, Retention, advance, bucket_us, parts, pick
 from dcim.store.sift import END_US, FIRST_US, sift
 
 ROWS_MAX = 5_000_000
@@ -88,11 +87,7 @@ class MemoryStore:
     ) -> Answer:
         """`window`, with what it was answered from; see Tiered."""
         start_us, end_us = to_us(start), to_us(end)
-        every_us = None if every is None else min(every // timedelta(microseconds=1), END_US)
-        if every_us is not None and every_us <= 0:
-            raise ValueError(f"a bucket must be longer than nothing, not {every}")
-        if how not in get_args(Aggregate):
-            raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
+        every_us = bucket_us(every, how)
         with self._lock:
             tier, width_us = pick(start_us, end_us, every_us, how, self._floors)
             floor = self._floors[tier]

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from dcim.core.ports import Aggregate
 from dcim.core.readings import Tier
 from dcim.core.times import to_us
+from dcim.store.sift import END_US
 
 STEP_US: Final[Mapping[Tier, int]] = {Tier.MINUTE: 60_000_000, Tier.HOUR: 3_600_000_000}
 """Width of a step, microseconds. Each is a multiple of the one before it."""
@@ -85,6 +86,22 @@ class Retention:
 
 FOR_EVER: Final = Retention()
 """Nothing is ever dropped."""
+
+
+def bucket_us(every: timedelta | None, how: Aggregate) -> int | None:
+    """The width of the buckets that a query asks for, in microseconds; None where it asks for readings as they came.
+    Raises ValueError for a width of nothing or less, and for an aggregate that there is not.
+
+    >>> bucket_us(timedelta(minutes=1), "mean")
+    60000000
+    """
+    if how not in get_args(Aggregate):
+        raise ValueError(f"there is no aggregate {how!r}; there are {', '.join(get_args(Aggregate))}")
+    if every is None:
+        return None
+    if every <= timedelta():
+        raise ValueError(f"a bucket must be longer than nothing, not {every}")
+    return min(every // timedelta(microseconds=1), END_US)
 
 
 def pick(start_us: int, end_us: int, every_us: int | None, how: Aggregate, floors: Floors) -> Choice:
