@@ -3,35 +3,52 @@
 The order is fixed: work out the transitions, append them to the journal, only then take the new state and answer. When
 the journal fails nothing has changed, and the same detection applied again gives the same answer.
 
-Lives here: which alarm a finding moves, masking, the order of things, views. Not here: how one alarm moves
-(lifecycle.py), the rules (rules.py), how rows are kept (journal.py), who is told."""
+Every alarm has a version: the number of its last transition. Whoever says on which version an act is based is refused
+when it is another by now, and learns what has changed.
+
+Lives here: which alarm a finding moves, the order of things, who may do what when, first-out groups, views. Not here:
+how one alarm moves (lifecycle.py), what hides one (suppression.py), the rules (rules.py), how rows are kept
+(journal.py), who is told."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TypeAlias
 
 from alerts.journal import HistoryQuery, Journal
 from alerts.lifecycle import (
+    CHANGE_OF,
+    HIDDEN,
     Acknowledge,
+    Act,
     Alarm,
     AlarmKey,
+    Aside,
+    Assign,
     Change,
     Clear,
+    Close,
+    Comment,
     Doubt,
     Elapse,
     Event,
     Hold,
+    Mask,
+    MaskCause,
     Occurrence,
     Policy,
     Priority,
     Raise,
     Reset,
+    Shelve,
     State,
+    TakeOut,
     Transition,
     advance,
     due,
@@ -41,14 +58,28 @@ from alerts.lifecycle import (
     step,
 )
 from alerts.rules import Rationale, Rule, Ruleset
+from alerts.suppression import WINDOWS_MAX, OffOf, Standing, Suppression, Window, check_window, ended
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.errors import DcimError, Permanent
 from dcim.core.findings import Detection, Finding, FindingKind, Subject
+from dcim.core.topology import Topology
 
 ALARMS_MAX = 100_000
 """Alarms that may stand or be about to; a newcomer beyond is refused and counted, what stands goes on standing."""
+HIDDEN_MAX = 20_000
+"""Alarms that are hidden by design, or about to be, with an entry of their own; beyond, findings are hidden without
+one, and counted. So what is hidden takes no room from what stands."""
 BY_MAX, COMMENT_MAX = 200, 2_000
 """Characters of a person's name and comment."""
+SHELF_MAX = MappingProxyType(
+    {
+        Priority.CRITICAL: timedelta(hours=1),
+        Priority.HIGH: timedelta(hours=4),
+        Priority.MEDIUM: timedelta(hours=12),
+        Priority.LOW: timedelta(hours=72),
+    }
+)
+"""How long an alarm may be shelved at a time: within a shift for what is urgent, over a weekend for what is not."""
 
 Where: TypeAlias = tuple[FindingKind, Subject]
 AssetOf: TypeAlias = Callable[[AssetKey], Asset | None]
@@ -61,12 +92,28 @@ class UnknownAlarm(Permanent):
     """There never was an alarm with this id."""
 
 
-class AlreadyAcknowledged(Permanent):
+class NotNow(Permanent):
+    """The alarm is in a state in which this cannot be done."""
+
+
+class AlreadyAcknowledged(NotNow):
     """Somebody has acknowledged it before."""
 
 
-class NotLatched(Permanent):
+class NotLatched(NotNow):
     """It is not waiting for a reset."""
+
+
+class Changed(Permanent):
+    """It has changed since the version on which the act was based. `version`: that version."""
+
+    def __init__(self, what: str, version: int) -> None:
+        super().__init__(what, todo="Look at it again, then decide.")
+        self.version = version
+
+
+class UnknownWindow(Permanent):
+    """There is no such maintenance window, or it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +150,18 @@ class AlarmView:
     cannot_tell_since: datetime | None
     masks: int
     """Findings that this alarm hides at present."""
-
-
-@dataclass(frozen=True, slots=True)
-class Masked:
-    """A finding that makes no alarm at present, because one that explains it stands."""
-
-    rule: str
-    kind: FindingKind
-    subject: Subject
-    since: datetime
-    by: str
-    """Id of the alarm that hides it."""
+    version: int
+    """Number of its last transition."""
+    active: bool
+    """Whether the condition stands, after its delays; whatever the state."""
+    aside: Aside | None
+    """Who shelved it or took it out of service."""
+    assigned: str
+    comments: int
+    mask: Mask | None
+    """What hides it, in the suppressed state."""
+    first_out: str
+    """Where its rule is of a group: id of the alarm of that group that was the first out; its own, where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +169,24 @@ class Counts:
     """How the engine stands."""
 
     standing: int
+    """Not normal, and not hidden by design."""
     unacknowledged: int
     pending: int
     """Conditions whose on-delay runs."""
     masked: int
+    """Findings whose alarm is hidden by design, or would be."""
     refused: int
     """Findings turned away since the start because there were too many alarms, counted at every look."""
     unmatched: int
     """Findings since the start that no rule wanted, counted at every look."""
+    unlisted: int
+    """Findings since the start that were hidden without an entry of their own because there were too many, counted at
+    every look."""
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """What became of a wish to acknowledge several alarms: each id is in one of the two."""
+class Acted:
+    """What became of a wish to do something to several alarms: each id is in one of the two."""
 
     transitions: tuple[Transition, ...]
     refused: tuple[tuple[str, DcimError], ...]
@@ -144,6 +196,7 @@ class Acknowledged:
 class _Shown:
     """A view and what it was made of."""
 
+    order: tuple[bool, int, float, str]
     alarm: Alarm
     asset: Asset | None
     view: AlarmView
@@ -154,13 +207,22 @@ class _Draft:
     """What one call would change. Nothing of it counts before the journal has it."""
 
     at: datetime
+    standing: Standing
     alarms: dict[AlarmKey, Alarm] = field(default_factory=dict)
     made: list[Transition] = field(default_factory=list)
-    masked: dict[Where, Masked] = field(default_factory=dict)
-    unmasked: list[Where] = field(default_factory=list)
     refused: int = 0
     unmatched: int = 0
+    unlisted: int = 0
     born: int = 0
+    hidden: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Alarms of one group at one place, while any of them is not normal."""
+
+    first: str
+    ids: set[str] = field(default_factory=set)
 
 
 class Engine:
@@ -172,18 +234,26 @@ class Engine:
         journal: Journal,
         *,
         asset_of: AssetOf = lambda _: None,
+        off_of: OffOf = lambda _: "",
         alarms_max: int = ALARMS_MAX,
+        hidden_max: int = HIDDEN_MAX,
     ) -> None:
-        """asset_of: the asset of this key as it is known now; its kind chooses a rule, its name goes into the title."""
-        self._ruleset, self._journal, self._asset_of, self._alarms_max = ruleset, journal, asset_of, alarms_max
+        """asset_of: the asset of this key as it is known now; its kind chooses a rule, its name goes into the title.
+        off_of: why it counts as switched off, or ""."""
+        self._ruleset, self._journal, self._asset_of = ruleset, journal, asset_of
+        self._alarms_max, self._hidden_max = alarms_max, hidden_max
+        self._suppression, self._standing = Suppression(ruleset, off_of), Standing(ruleset)
         self._alarms: dict[AlarmKey, Alarm] = {}
         self._keys: dict[FindingKind, dict[Subject, tuple[AlarmKey, ...]]] = {kind: {} for kind in FindingKind}
         self._ids: dict[str, AlarmKey] = {}
         self._due: dict[AlarmKey, datetime] = {}
-        self._masked: dict[Where, Masked] = {}
-        self._hidden: dict[str, set[Where]] = {}
+        self._masks: Counter[str] = Counter()  # by what hides: alarms that it hides now
+        self._hid: dict[str, set[AlarmKey]] = {}  # by the alarm that hides: all that it has hidden
+        self._versions: dict[str, int] = {}  # by occurrence
+        self._groups: dict[tuple[str, AssetKey], _Group] = {}
+        self._first_out: dict[str, tuple[str, AlarmKey]] = {}  # by occurrence
         self._shown: dict[AlarmKey, _Shown] = {}
-        self._refused = self._unmatched = 0
+        self._refused = self._unmatched = self._unlisted = 0
         self._seq = 0
         self._unsure = False  # a write failed in a way that leaves open whether the rows are there
         self._owed: list[Transition] = []  # written, but not yet told to anybody
@@ -208,7 +278,20 @@ class Engine:
             doubt = Doubt(at, "not looked at since the start")
             for alarm in alarms.values():
                 self._take(replace(alarm, doubt=doubt))
+            for transition in recalled.transitions:
+                self._note(transition)
             self._seq = recalled.seq
+            for window in await self._journal.windows(at):
+                self._suppression.windows.put(window)
+
+    def follow(self, topology: Topology, assets: Mapping[AssetKey, Asset]) -> None:
+        """What feeds what has changed. Takes time in proportion to the plant: call it when that changes."""
+        self._suppression.follow(topology, assets)
+        self._groups = {}
+        for occurrence, (first, key) in self._first_out.items():
+            rule = self._ruleset.get(key.rule)
+            if rule is not None:
+                self._groups.setdefault(self._group_of(rule, key), _Group(first)).ids.add(occurrence)
 
     async def apply(self, detection: Detection, kinds: frozenset[FindingKind], at: datetime) -> list[Transition]:
         """Takes a detector's answer in and returns what changed, already written, in order.
@@ -220,7 +303,7 @@ class Engine:
         """
         async with self._lock:
             await self._catch_up()
-            draft = _Draft(at)
+            draft = _Draft(at, Standing(self._ruleset, self._standing))
             self._judge(detection, kinds, draft)
             await self._commit(draft)
             return self._tell(draft.made)
@@ -229,10 +312,11 @@ class Engine:
         """Lets time take effect: delays that ran out, escalations. Returns and raises as `apply` does."""
         async with self._lock:
             await self._catch_up()
-            draft = _Draft(at)
+            draft = _Draft(at, Standing(self._ruleset, self._standing))
             for _, key in sorted((when, key) for key, when in self._due.items() if when <= at):
                 self._step(key, Elapse(), draft)
             await self._commit(draft)
+            self._suppression.windows.forget(at)
             return self._tell(draft.made)
 
     async def acknowledge(self, alarm_id: str, by: str, comment: str, at: datetime) -> Transition:
@@ -241,54 +325,95 @@ class Engine:
         Raises UnknownAlarm; AlreadyAcknowledged, saying who and when; Permanent for a name or comment that is too long
         or no name; Transient when the journal did not take it.
         """
-        done = await self.acknowledge_many([alarm_id], by, comment, at)
-        if done.refused:
-            raise done.refused[0][1]
-        return done.transitions[0]
-
-    async def acknowledge_many(self, alarm_ids: Iterable[str], by: str, comment: str, at: datetime) -> Acknowledged:
-        """As `acknowledge`, for several in one write; one that cannot be acknowledged does not hold up the others."""
-        _check_person(by, comment)
-        async with self._lock:
-            await self._catch_up()
-            draft = _Draft(at)
-            own: list[int] = []
-            refused: list[tuple[str, DcimError]] = []
-            for alarm_id in alarm_ids:
-                key = self._ids.get(alarm_id)
-                place = None if key is None else self._act(key, Acknowledge(by, comment), Change.ACKNOWLEDGED, draft)
-                if place is None:
-                    refused.append((alarm_id, await self._why_not(alarm_id, draft)))
-                else:
-                    own.append(place)
-            await self._commit(draft)
-            return Acknowledged(tuple(self._answer(draft, own)), tuple(refused))
+        return _only(await self.act([(alarm_id, None)], Acknowledge(by, comment), at))
 
     async def reset(self, alarm_id: str, by: str, comment: str, at: datetime) -> Transition:
         """A person lets a latched alarm go. Raises UnknownAlarm, NotLatched, and otherwise as `acknowledge` does."""
-        _check_person(by, comment)
+        return _only(await self.act([(alarm_id, None)], Reset(by, comment), at))
+
+    async def act(self, wishes: Iterable[tuple[str, int | None]], act: Act, at: datetime) -> Acted:
+        """A person does the same to several alarms, in one write; one that refuses does not hold up the others.
+
+        wishes: id of an alarm, and its version as the person saw it; None where the state alone decides. Refused with
+        UnknownAlarm, Changed, NotNow (AlreadyAcknowledged, NotLatched), or Permanent for a shelf that is too long.
+        Raises Permanent for a name, comment or reason that is missing or too long; Transient when the journal did not
+        take it.
+        """
+        _check_act(act, at)
         async with self._lock:
             await self._catch_up()
-            key = self._ids.get(alarm_id)
-            if key is None:
-                raise UnknownAlarm(f"there is no alarm {alarm_id}")
-            draft = _Draft(at)
-            place = self._act(key, Reset(by, comment), Change.RESET, draft)
-            if place is None:
-                state = self._alarms[key].state
-                raise NotLatched(f"alarm {alarm_id} is {state}", todo="Only one that is latched_acknowledged is reset.")
+            draft = _Draft(at, Standing(self._ruleset, self._standing))
+            own: list[int] = []
+            refused: list[tuple[str, DcimError]] = []
+            for alarm_id, version in wishes:
+                wrong = self._why_not_now(alarm_id, version, act, at)
+                key = self._ids.get(alarm_id)
+                if wrong is None and key is not None:
+                    place = self._act(key, act, CHANGE_OF[type(act)], draft)
+                    if place is not None:
+                        own.append(place)
+                        continue
+                refused.append((alarm_id, wrong or await self._why_not(alarm_id, act, draft)))
             await self._commit(draft)
-            return self._answer(draft, [place])[0]
+            return Acted(tuple(self._answer(draft, own)), tuple(refused))
+
+    async def open_window(self, window: Window, at: datetime) -> Window:
+        """A person says that work goes on somewhere: what begins there meanwhile is hidden. It gets its id here.
+
+        Raises Permanent, with the field, for one that cannot be meant; Transient when the journal did not take it.
+        """
+        _check_person(window.by, window.reason)
+        if not window.reason.strip():
+            raise Permanent("a reason is wanted", where="reason")
+        check_window(window, at)
+        async with self._lock:
+            windows = self._suppression.windows
+            windows.forget(at)
+            if len(windows) >= WINDOWS_MAX:
+                raise Permanent(f"there are {WINDOWS_MAX} windows already", where="id", todo="End one of them.")
+            window = replace(window, id=secrets.token_hex(8), made_at=at)
+            await self._journal.note(window, window.by, window.origin, at)
+            windows.put(window)
+            return window
+
+    async def end_window(self, window_id: str, by: str, origin: str, at: datetime) -> Window:
+        """A person ends one before its time. Raises UnknownWindow, and otherwise as `open_window` does."""
+        _check_person(by, "")
+        async with self._lock:
+            window = self._suppression.windows.get(window_id)
+            if window is None or window.until <= at:
+                raise UnknownWindow(f"there is no maintenance window {window_id} that is open or to come")
+            window = ended(window, by, origin, at)
+            await self._journal.note(window, by, origin, at)
+            self._suppression.windows.put(window)
+            return window
+
+    async def windows(self, since: datetime) -> Sequence[Window]:
+        """Maintenance windows that were not over at that time, by their beginning. Raises as the journal does."""
+        return await self._journal.windows(since)
+
+    def hides(self, by: str) -> int:
+        """How many alarms an alarm, a maintenance window or switched-off equipment hides at present."""
+        return self._masks[by]
 
     def standing(self) -> list[AlarmView]:
-        """All alarms that are not normal: the most urgent first, among equals the newest first."""
-        masks = Counter(masked.by for masked in self._masked.values())
+        """All alarms that are not normal and not hidden by design: those that ask for somebody before those that were
+        put aside, then the most urgent first, among equals the newest first."""
         shown: dict[AlarmKey, _Shown] = {}
         for key, alarm in self._alarms.items():
-            if alarm.occurrence is not None:
-                shown[key] = self._show(alarm, alarm.occurrence, masks[alarm.occurrence.id])
+            if alarm.occurrence is not None and alarm.state is not State.SUPPRESSED:
+                shown[key] = self._show(alarm, alarm.occurrence)
         self._shown = shown
         return [one.view for one in sorted(shown.values(), key=_order)]
+
+    def suppressed(self) -> list[AlarmView]:
+        """All alarms that are hidden by design, in the order of `standing`."""
+        found = (
+            self._show(alarm, alarm.occurrence)
+            for alarm in self._alarms.values()
+            if alarm.occurrence is not None and alarm.state is State.SUPPRESSED
+        )
+        return [one.view for one in sorted(found, key=_order)]
 
     def find(self, alarm_id: str) -> AlarmView | None:
         """The alarm with this id, or None where it is over or never was: `history` tells which."""
@@ -296,49 +421,45 @@ class Engine:
         alarm = None if key is None else self._alarms[key]
         if alarm is None or alarm.occurrence is None:
             return None
-        return self._show(alarm, alarm.occurrence, sum(masked.by == alarm_id for masked in self._masked.values())).view
+        return self._show(alarm, alarm.occurrence).view
 
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:
         """What happened, newest first. Raises as the journal does."""
         return await self._journal.history(query)
 
-    def masked(self) -> list[Masked]:
-        """What makes no alarm at present because something that explains it stands, oldest first."""
-        return sorted(self._masked.values(), key=lambda masked: (masked.since, masked.subject))
-
     @property
     def counts(self) -> Counts:
         """How many of what."""
         states = [alarm.state for alarm in self._alarms.values()]
-        pending = states.count(State.NORMAL)
+        pending, suppressed = states.count(State.NORMAL), states.count(State.SUPPRESSED)
         waiting = (State.UNACKNOWLEDGED, State.RETURNED, State.LATCHED_UNACKNOWLEDGED)
         return Counts(
-            standing=len(states) - pending,
+            standing=len(states) - pending - suppressed,
             unacknowledged=sum(states.count(state) for state in waiting),
             pending=pending,
-            masked=len(self._masked),
+            masked=self._masks.total(),
             refused=self._refused,
             unmatched=self._unmatched,
+            unlisted=self._unlisted,
         )
 
     def _judge(self, detection: Detection, kinds: frozenset[FindingKind], draft: _Draft) -> None:
-        """Clears come before what may be masked, so that what a mask hid is told as soon as the mask ends."""
-        named: set[Where] = set()
+        """Clears come before what may be hidden, so that it is told as soon as what hid it is gone; and causes before
+        what follows from them, for a finding that hides others may itself be hidden."""
         spoken: set[AlarmKey] = set()  # alarms that the detection says something of: the rest may be clear
         maskable: list[tuple[Rule, Finding]] = []
         for finding in detection.findings:
             if finding.kind not in kinds:
                 raise ValueError(f"a finding of {finding.kind} from a detector of {', '.join(sorted(kinds))}")
-            named.add((finding.kind, finding.subject))
             rule = self._rule_for(finding)
             if rule is None:
                 draft.unmatched += 1
                 continue
             spoken.add(AlarmKey(rule.name, finding.subject))
-            if rule.masked_by:
+            if self._suppression.may_hide(rule):
                 maskable.append((rule, finding))
             else:
-                self._raise(rule, finding, draft)
+                self._raise(rule, finding, None, draft)
         standing = {kind for kind in kinds if self._keys[kind]}  # a large plant tells of tens of thousands of unknowns
         for unknown in detection.unknown if standing else ():
             self._hold((unknown.kind, unknown.subject), Hold(unknown.why), spoken, draft)
@@ -348,68 +469,37 @@ class Engine:
             for key in self._at(where):
                 if key not in spoken:
                     self._step(key, Clear(), draft)
-            if where in self._masked and where not in named:
-                draft.unmasked.append(where)
-        if maskable:
-            self._raise_or_mask(maskable, draft)
+        if len(maskable) > 1:
+            maskable.sort(key=self._turn)
+        for rule, finding in maskable:
+            self._raise_or_hide(rule, finding, draft)
 
     def _looked_at(self, detection: Detection, kinds: frozenset[FindingKind]) -> Iterator[Where]:
-        """Where something stands, is about to or is masked, and the detector claims to have looked."""
+        """Where something stands or is about to, and the detector claims to have looked."""
         if detection.looked_at is not None:
             yield from detection.looked_at
             return
         for kind in kinds:
             for subject in self._keys[kind]:
                 yield kind, subject
-        for kind, subject in self._masked:
-            if kind in kinds and subject not in self._keys[kind]:
-                yield kind, subject
 
-    def _raise_or_mask(self, maskable: list[tuple[Rule, Finding]], draft: _Draft) -> None:
-        """What may be masked, causes first: a finding that hides others may itself be hidden."""
-        while maskable:
-            kinds = {finding.kind for _, finding in maskable}
-            causes: list[tuple[Rule, Finding]] = []
-            rest: list[tuple[Rule, Finding]] = []
-            for rule, finding in maskable:
-                (rest if rule.masked_by & (kinds - {finding.kind}) else causes).append((rule, finding))
-            if not causes:  # rules that mask each other go as they come
-                causes, rest = rest, []
-            self._raise_or_mask_now(causes, draft)
-            maskable = rest
+    def _turn(self, one: tuple[Rule, Finding]) -> tuple[int, int, bool, Subject]:
+        """Rules that explain others come first, and of one rule what is further up."""
+        rule, finding = one
+        subject = finding.subject
+        return self._ruleset.depth[rule.name], *self._suppression.reach.level_of(AssetKey(*subject[:2])), subject
 
-    def _raise_or_mask_now(self, maskable: list[tuple[Rule, Finding]], draft: _Draft) -> None:
-        masks = self._masks(frozenset[FindingKind]().union(*(rule.masked_by for rule, _ in maskable)), draft)
-        for rule, finding in maskable:
-            site, where, key = (
-                finding.subject.site,
-                (finding.kind, finding.subject),
-                AlarmKey(rule.name, finding.subject),
-            )
-            alarm = self._now(key, draft)
-            places = ((place, kind) for kind in sorted(rule.masked_by) for place in dict.fromkeys((site, "")))
-            by = next((masks[place] for place in places if place in masks), None)
-            if by is None or (alarm is not None and alarm.active):
-                if where in self._masked:
-                    draft.unmasked.append(where)
-                self._raise(rule, finding, draft)
-                continue
-            known = self._masked.get(where)
-            since = known.since if known is not None else draft.at
-            draft.masked[where] = Masked(rule.name, finding.kind, finding.subject, since, by)
-            if alarm is not None:
-                self._step(key, Clear(), draft)
-
-    def _masks(self, kinds: frozenset[FindingKind], draft: _Draft) -> dict[tuple[str, FindingKind], str]:
-        """(site, kind) → the alarm of that kind that stands there; of several, the one with the smallest id."""
-        found: dict[tuple[str, FindingKind], str] = {}
-        standing = (key for kind in kinds for keys in self._keys[kind].values() for key in keys)
-        for key in dict.fromkeys([*standing, *draft.alarms]):
-            alarm = self._now(key, draft)
-            if alarm is not None and alarm.active and alarm.occurrence is not None and alarm.kind in kinds:
-                place = (key.subject.site, alarm.kind)
-                found[place] = min(found.get(place, alarm.occurrence.id), alarm.occurrence.id)
-        return found
+    def _raise_or_hide(self, rule: Rule, finding: Finding, draft: _Draft) -> None:
+        key = AlarmKey(rule.name, finding.subject)
+        alarm, mask = self._now(key, draft), None
+        if alarm is None or not alarm.active or alarm.state is State.SUPPRESSED:
+            mask = self._suppression.mask(rule, finding.subject, draft.standing, draft.at)
+        if mask is not None and alarm is None:
+            if self._masks.total() + draft.hidden >= self._hidden_max:
+                draft.unlisted += 1
+                return
+            draft.hidden += 1
+        self._raise(rule, finding, mask, draft)
 
     def _rule_for(self, finding: Finding) -> Rule | None:
         """An alarm that exists keeps its rule while there is that rule, whatever is learned of its asset meanwhile."""
@@ -420,7 +510,7 @@ class Engine:
         site, asset, _ = finding.subject
         return self._ruleset.match(finding.kind, finding.subject, self._asset_of(AssetKey(site, asset)))
 
-    def _raise(self, rule: Rule, finding: Finding, draft: _Draft) -> None:
+    def _raise(self, rule: Rule, finding: Finding, mask: Mask | None, draft: _Draft) -> None:
         key = AlarmKey(rule.name, finding.subject)
         if self._now(key, draft) is None:
             if len(self._alarms) + draft.born >= self._alarms_max:
@@ -428,7 +518,7 @@ class Engine:
                 return
             draft.born += 1
             draft.alarms[key] = Alarm(key, rule.kind, rule.policy)
-        self._step(key, Raise(finding), draft)
+        self._step(key, Raise(finding, mask), draft)
 
     def _hold(self, where: Where, event: Hold, spoken: set[AlarmKey], draft: _Draft) -> None:
         for key in self._at(where):
@@ -436,7 +526,7 @@ class Engine:
                 spoken.add(key)
                 self._step(key, event, draft)
 
-    def _act(self, key: AlarmKey, event: Event, change: Change, draft: _Draft) -> int | None:
+    def _act(self, key: AlarmKey, event: Act, change: Change, draft: _Draft) -> int | None:
         """What a person does. The place of its transition in the draft, or None where it changes nothing."""
         before = len(draft.made)
         self._step(key, event, draft)
@@ -450,6 +540,8 @@ class Engine:
         stepped = step(before, event, draft.at)
         if stepped.alarm is not before:
             draft.alarms[key] = stepped.alarm
+            if draft.standing.masks(before.kind, key.rule):
+                draft.standing.take(stepped.alarm)
         draft.made.extend(stepped.transitions)
 
     def _now(self, key: AlarmKey, draft: _Draft) -> Alarm | None:
@@ -466,8 +558,14 @@ class Engine:
             for key, alarm in draft.alarms.items()
             if _delay_mark(alarm) != _delay_mark(self._alarms.get(key))
         }
+        firsts = self._firsts(draft.made)
         draft.made = [
-            replace(transition, seq=seq, why=transition.why or self._hid(transition))
+            replace(
+                transition,
+                seq=seq,
+                why=transition.why or self._hidden_by(transition),
+                detail=firsts.get(seq - self._seq, transition.detail),
+            )
             for seq, transition in enumerate(draft.made, self._seq + 1)
         ]
         if draft.made or delays:
@@ -479,16 +577,13 @@ class Engine:
         self._seq += len(draft.made)
         for alarm in draft.alarms.values():
             self._take(alarm)
-        for where in draft.unmasked:
-            self._masked.pop(where, None)
-        for where, masked in draft.masked.items():
-            self._masked[where] = masked
-            self._hidden.setdefault(masked.by, set()).add(where)
         for transition in draft.made:
+            self._note(transition)
             if transition.change in _ENDS:
-                self._hidden.pop(transition.occurrence, None)
+                self._hid.pop(transition.occurrence, None)
         self._refused += draft.refused
         self._unmatched += draft.unmatched
+        self._unlisted += draft.unlisted
 
     async def _catch_up(self) -> None:
         """After a write that failed: if its rows are there after all, they count, and are told with the next answer."""
@@ -504,6 +599,7 @@ class Engine:
                     where="alarms.journal",
                     todo="Make sure that one process alone writes to this journal, then start again.",
                 ) from error
+            self._note(row)
             self._seq = row.seq
             self._owed.append(row)
         self._unsure = False
@@ -513,6 +609,9 @@ class Engine:
         key, before = alarm.key, self._alarms.get(alarm.key)
         if before is not None and before.occurrence is not None:
             self._ids.pop(before.occurrence.id, None)
+        if self._standing.masks(alarm.kind, key.rule):
+            self._standing.take(alarm)
+        self._count_mask(key, before.mask if before is not None else None, None if alarm.idle else alarm.mask)
         keys = self._keys[alarm.kind]
         if alarm.idle:
             self._due.pop(key, None)
@@ -535,6 +634,63 @@ class Engine:
         else:
             self._due[key] = when
 
+    def _count_mask(self, key: AlarmKey, before: Mask | None, now: Mask | None) -> None:
+        if before is now:
+            return
+        if before is not None:
+            self._masks[before.by] -= 1
+            if not self._masks[before.by]:
+                del self._masks[before.by]
+        if now is not None:
+            self._masks[now.by] += 1
+            if now.cause in (MaskCause.SITE, MaskCause.UPSTREAM):
+                self._hid.setdefault(now.by, set()).add(key)
+
+    def _note(self, transition: Transition) -> None:
+        """Keeps the books that no single alarm keeps: its version, and which of a group was first."""
+        occurrence = transition.occurrence
+        if transition.after is State.NORMAL:
+            self._versions.pop(occurrence, None)
+        else:
+            self._versions[occurrence] = transition.seq
+        rule = self._ruleset.get(transition.key.rule)
+        if rule is None or not rule.group:
+            return
+        place = self._group_of(rule, transition.key)
+        group = self._groups.get(place)
+        if transition.after is State.NORMAL:
+            self._first_out.pop(occurrence, None)
+            if group is not None:
+                group.ids.discard(occurrence)
+                if not group.ids:
+                    del self._groups[place]
+        elif _comes_out(transition):
+            group = self._groups.setdefault(place, _Group(transition.detail or occurrence))
+            group.ids.add(occurrence)
+            self._first_out[occurrence] = transition.detail or occurrence, transition.key
+
+    def _group_of(self, rule: Rule, key: AlarmKey) -> tuple[str, AssetKey]:
+        place = AssetKey(key.subject.site, key.subject.asset)
+        return rule.group, self._suppression.reach.place(place)
+
+    def _firsts(self, made: list[Transition]) -> dict[int, str]:
+        """For what comes out of a group that is out already: by its place, from 1, the id of the first. Of several that
+        come out in the same look, the first is the one that began first as its detector has it, then by id."""
+        coming: dict[tuple[str, AssetKey], list[tuple[datetime, str, int]]] = {}
+        for place, transition in enumerate(made, 1):
+            rule = self._ruleset.get(transition.key.rule)
+            if rule is not None and rule.group and _comes_out(transition):
+                began = transition.finding.since if transition.finding is not None else transition.at
+                told = began, transition.occurrence, place
+                coming.setdefault(self._group_of(rule, transition.key), []).append(told)
+        firsts: dict[int, str] = {}
+        for group, several in coming.items():
+            several.sort()
+            known = self._groups.get(group)
+            first = known.first if known is not None else several[0][1]
+            firsts |= {place: first for _, occurrence, place in several if occurrence != first}
+        return firsts
+
     def _tell(self, made: list[Transition]) -> list[Transition]:
         """What is to be told now: what is owed from before, then this."""
         owed, self._owed = self._owed, []
@@ -546,37 +702,67 @@ class Engine:
         self._owed.extend(transition for place, transition in enumerate(draft.made) if place not in mine)
         return [draft.made[place] for place in own]
 
-    async def _why_not(self, alarm_id: str, draft: _Draft) -> DcimError:
-        """Why there is nothing to acknowledge."""
+    def _why_not_now(self, alarm_id: str, version: int | None, act: Act, at: datetime) -> DcimError | None:
+        """What is wrong with an act before anything is tried."""
+        key = self._ids.get(alarm_id)
+        alarm = None if key is None else self._alarms[key]
+        if alarm is None or alarm.occurrence is None:
+            return None
+        if version is not None and version != self._versions.get(alarm_id):
+            return Changed(f"alarm {alarm_id} has changed since version {version}", version)
+        if isinstance(act, Shelve) and act.until - at > SHELF_MAX[alarm.occurrence.priority]:
+            priority = alarm.occurrence.priority
+            hours = SHELF_MAX[priority] / timedelta(hours=1)
+            return Permanent(f"an alarm of priority {priority.word} is shelved for {hours:g} h at most", where="until")
+        return None
+
+    async def _why_not(self, alarm_id: str, act: Act, draft: _Draft) -> DcimError:
+        """Why an act had no effect."""
         key = self._ids.get(alarm_id)
         alarm = None if key is None else self._now(key, draft)
-        given = alarm.occurrence.acknowledged if alarm is not None and alarm.occurrence is not None else None
-        if given is not None:
-            return _acknowledged_before(alarm_id, given.by, given.at)
-        for row in await self._journal.history(HistoryQuery(occurrence=alarm_id)):
-            if row.change is Change.ACKNOWLEDGED:
-                return _acknowledged_before(alarm_id, row.by, row.at)
-        return UnknownAlarm(f"there is no alarm {alarm_id}")
+        stands = alarm is not None and alarm.occurrence is not None and alarm.occurrence.id == alarm_id
+        if isinstance(act, Acknowledge):
+            given = alarm.occurrence.acknowledged if alarm is not None and stands and alarm.occurrence else None
+            if given is not None:
+                return _acknowledged_before(alarm_id, given.by, given.at)
+            if not stands:
+                for row in await self._journal.history(HistoryQuery(occurrence=alarm_id)):
+                    if row.change is Change.ACKNOWLEDGED:
+                        return _acknowledged_before(alarm_id, row.by, row.at)
+        if alarm is None or not stands:
+            return UnknownAlarm(f"there is no alarm {alarm_id}")
+        state = alarm.state.replace("_", " ")
+        if isinstance(act, Reset):
+            return NotLatched(
+                f"alarm {alarm_id} is {alarm.state}", todo="Only one that is latched_acknowledged is reset."
+            )
+        if isinstance(act, Close) and alarm.active:
+            return NotNow(f"alarm {alarm_id} still stands", todo="Shelve it or take it out of service.")
+        return NotNow(f"alarm {alarm_id} is {state}, and cannot be {CHANGE_OF[type(act)].replace('_', ' ')}")
 
-    def _hid(self, transition: Transition) -> str:
-        """What the journal says of a mask when it ends."""
-        hidden = self._hidden.get(transition.occurrence)
+    def _hidden_by(self, transition: Transition) -> str:
+        """What the journal says of what hid others when it ends."""
+        hidden = self._hid.get(transition.occurrence)
         return f"it masked {len(hidden)} findings while it stood" if hidden and transition.change in _ENDS else ""
 
     def _policy_of(self, key: AlarmKey) -> Policy:
         rule = self._ruleset.get(key.rule)
         return _NO_RULE if rule is None else rule.policy
 
-    def _show(self, alarm: Alarm, occurrence: Occurrence, masks: int) -> _Shown:
+    def _show(self, alarm: Alarm, occurrence: Occurrence) -> _Shown:
         """The view of an alarm, made anew only when something that it shows has changed."""
         site, asset, _ = alarm.key.subject
-        known = self._asset_of(AssetKey(site, asset))
+        known, masks = self._asset_of(AssetKey(site, asset)), self._masks[occurrence.id]
+        version = self._versions.get(occurrence.id, 0)
         last = self._shown.get(alarm.key)
-        if last is not None and last.alarm is alarm and last.asset is known and last.view.masks == masks:
-            return last
-        return _Shown(alarm, known, self._view(alarm, occurrence, known, masks))
+        if last is not None and last.asset is known:
+            view = last.view
+            if last.alarm is alarm and view.masks == masks and view.version == version:
+                return last
+        view = self._view(alarm, occurrence, known, masks, version)
+        return _Shown(_place_in_order(view), alarm, known, view)
 
-    def _view(self, alarm: Alarm, occurrence: Occurrence, known: Asset | None, masks: int) -> AlarmView:
+    def _view(self, alarm: Alarm, occurrence: Occurrence, known: Asset | None, masks: int, version: int) -> AlarmView:
         site, asset, qualifier = alarm.key.subject
         finding, given, doubt = alarm.finding, occurrence.acknowledged, alarm.doubt
         summary = finding.summary if finding is not None else ""
@@ -604,12 +790,33 @@ class Engine:
             cannot_tell=doubt.why if doubt else "",
             cannot_tell_since=doubt.since if doubt else None,
             masks=masks,
+            version=version,
+            active=alarm.active,
+            aside=occurrence.aside,
+            assigned=occurrence.assigned,
+            comments=occurrence.comments,
+            mask=alarm.mask if alarm.state is State.SUPPRESSED else None,
+            first_out=self._first_out.get(occurrence.id, ("",))[0],
         )
 
 
-def _order(shown: _Shown) -> tuple[int, float, str]:
-    view = shown.view
-    return view.priority, -view.since.timestamp(), view.id
+def _order(shown: _Shown) -> tuple[bool, int, float, str]:
+    return shown.order
+
+
+def _place_in_order(view: AlarmView) -> tuple[bool, int, float, str]:
+    return view.state in HIDDEN, int(view.priority), -view.since.timestamp(), view.id
+
+
+def _comes_out(transition: Transition) -> bool:
+    """Whether this is what a group's first-out is about: an alarm begins for everybody to see."""
+    return transition.change is Change.ACTIVATED and transition.before in (State.NORMAL, State.SUPPRESSED)
+
+
+def _only(done: Acted) -> Transition:
+    if done.refused:
+        raise done.refused[0][1]
+    return done.transitions[0]
 
 
 def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowledged:
@@ -619,9 +826,24 @@ def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowl
 _ENDS = (Change.RETURNED, Change.LATCHED)
 
 
-def _delay_mark(alarm: Alarm | None) -> tuple[bool, datetime] | None:
+def _delay_mark(alarm: Alarm | None) -> tuple[bool, datetime, Mask | None] | None:
     """What must be written of a delay again when it changes; its finding changes with every look and need not be."""
-    return None if alarm is None or alarm.turned_at is None else (alarm.present, alarm.turned_at)
+    if alarm is None or alarm.turned_at is None:
+        return None
+    return alarm.present, alarm.turned_at, alarm.mask if alarm.present else None
+
+
+def _check_act(act: Act, at: datetime) -> None:
+    """Raises Permanent, with the field, for an act that could not be done to any alarm."""
+    _check_person(act.by, act.comment)
+    if isinstance(act, Shelve | TakeOut) and not act.comment.strip():
+        raise Permanent("a reason is wanted", where="reason")
+    if isinstance(act, Comment) and not act.comment.strip():
+        raise Permanent("a comment is wanted", where="comment")
+    if isinstance(act, Shelve) and act.until <= at:
+        raise Permanent("the shelf would be over already", where="until")
+    if isinstance(act, Assign) and act.to:
+        _check_person(act.to, "")
 
 
 def _check_person(by: str, comment: str) -> None:

@@ -1,7 +1,8 @@
-"""The journal: every transition of every alarm, appended and never changed, and the delays that run.
+"""The journal: every transition of every alarm and every maintenance window, appended and never changed, and the delays
+that run.
 
 What stands is the fold of it, so whatever is not here did not happen. Each row carries the hash of the row before it:
-`verify` shows a row that was changed, or taken out of the middle.
+`audit` shows a row that was changed, or taken out of the middle.
 
 Lives here: the tables, what a row is made of, and the translation of SQLAlchemy's and SQLite's errors. Not here: what
 follows from a transition (lifecycle.py), when one is written (engine.py), the steps of the schema (migrations)."""
@@ -28,7 +29,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from alerts.lifecycle import AlarmKey, Change, Delay, Priority, State, Transition
+from alerts.lifecycle import AlarmKey, Change, Delay, Mask, MaskCause, Priority, State, Transition
+from alerts.suppression import Window
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Finding, FindingKind, Subject
 from dcim.core.times import from_us, to_us
@@ -64,6 +66,11 @@ transitions_table = sa.Table(
     sa.Column("comment", sa.Text, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("finding", sa.Text, nullable=True),
+    sa.Column("origin", sa.Text, nullable=False, server_default=""),
+    sa.Column("until_us", sa.BigInteger, nullable=True),
+    sa.Column("detail", sa.Text, nullable=False, server_default=""),
+    sa.Column("mask", sa.Text, nullable=False, server_default=""),
+    sa.Column("mask_by", sa.Text, nullable=False, server_default=""),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
     sa.Index("alarm_transitions_occurrence", "occurrence", "seq"),
     sa.Index("alarm_transitions_asset", "site", "asset", "seq"),
@@ -94,12 +101,41 @@ delays_table = sa.Table(
     sa.Column("present", sa.Boolean, nullable=False),
     sa.Column("turned_us", sa.BigInteger, nullable=False),
     sa.Column("finding", sa.Text, nullable=True),
+    sa.Column("mask", sa.Text, nullable=False, server_default=""),
+    sa.Column("mask_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("mask_why", sa.Text, nullable=False, server_default=""),
 )
+
+maintenance_table = sa.Table(
+    "alarm_maintenance",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("window_id", sa.String(32), nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("over_us", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    sa.Index("alarm_maintenance_window", "window_id", "seq"),
+    sa.Index("alarm_maintenance_over", "over_us"),
+)
+"""Every row has the window whole, as it was then; the last row of a window counts."""
 
 _COLUMNS = [column for column in transitions_table.columns if column.name != "hash"]
 _LEAN = [column for column in _COLUMNS if column.name != "finding"]
+_WINDOW_COLUMNS = [column for column in maintenance_table.columns if column.name != "hash"]
+_FIRST_COLUMNS = 16
+"""Columns that the first schema had. The later ones count in a row's hash where one of them says something: so the
+hashes of what was written before they were there still hold."""
+_FINDING_AT = next(place for place, column in enumerate(_COLUMNS) if column.name == "finding")
+_SILENT = ("", None, "", "", "")
+"""What the later columns say in a row that was written before they were there."""
 
 _FINDING = msgspec.json.Decoder(Finding)
+_WINDOW = msgspec.json.Decoder(Window)
+_MASKS = {cause.value: cause for cause in MaskCause}
 _KINDS = {kind.value: kind for kind in FindingKind}
 _CHANGES = {change.value: change for change in Change}
 _STATES = {state.value: state for state in State}
@@ -115,6 +151,18 @@ class Recalled:
     transitions: Sequence[Transition]
     """All of every occurrence that has not ended, in order. Of each occurrence, the latest finding alone is read."""
     delays: Sequence[Delay]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What became of the chain."""
+
+    rows: int
+    """Rows that follow from one another, of both tables."""
+    last: str
+    """Number and hash of the last transition, to be kept elsewhere: rows taken off the end show by it alone."""
+    broken: str
+    """The first row that does not follow from the one before it: "row 7 of alarm_transitions". "" where all do."""
 
 
 class Journal(Protocol):
@@ -140,6 +188,14 @@ class Journal(Protocol):
         """Rows, newest first."""
         ...
 
+    async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
+        """Writes what became of a maintenance window, durable on return. Writing the same again does no harm."""
+        ...
+
+    async def windows(self, since: datetime) -> Sequence[Window]:
+        """The windows that were not over at that time, as they are now, by their beginning."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
@@ -154,6 +210,8 @@ class HistoryQuery:
     """at < end."""
     before: int | None = None
     """seq < before: the cursor of the next page is the last row's seq."""
+    after: int | None = None
+    """seq > after."""
     limit: int = 200
 
 
@@ -237,7 +295,8 @@ class SqlJournal:
             seq, _ = await _head(connection)
             findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
             transitions = [
-                self._transition((*row, findings.get(row[0]))) for row in (await connection.execute(rows)).all()
+                self._transition((*row[:_FINDING_AT], findings.get(row[0]), *row[_FINDING_AT:]))
+                for row in (await connection.execute(rows)).all()
             ]
             delays = [self._delay(tuple(row)) for row in (await connection.execute(sa.select(delays_table))).all()]
         return Recalled(seq, transitions, delays)
@@ -264,27 +323,64 @@ class SqlJournal:
             wanted.append(table.at_us < to_us(query.end))
         if query.before is not None:
             wanted.append(table.seq < query.before)
+        if query.after is not None:
+            wanted.append(table.seq > query.after)
         rows = sa.select(*_COLUMNS).where(*wanted).order_by(table.seq.desc()).limit(query.limit)
         async with self._transaction("cannot be read") as connection:
             return [self._transition(tuple(row)) for row in (await connection.execute(rows)).all()]
 
-    async def verify(self) -> int | None:
-        """The number of the first row that does not follow from the one before it, or None.
+    async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
+        """As `Journal.note`."""
+        table = maintenance_table.c
+        async with self._transaction("was not written") as connection:
+            newest = sa.select(table.seq, table.hash).order_by(table.seq.desc()).limit(1)
+            last = (await connection.execute(newest)).first()
+            seq, link = (0, GENESIS) if last is None else (last.seq, last.hash)
+            row: dict[str, Any] = {
+                "seq": seq + 1,
+                "at_us": to_us(at),
+                "window_id": window.id,
+                "change": "opened" if window.ended_at is None else "ended",
+                "who": by,
+                "origin": origin,
+                "told": msgspec.json.encode(window).decode(),
+                "over_us": to_us(window.until),
+            }
+            row["hash"] = _link(link, tuple(row.values()))
+            await connection.execute(sa.insert(maintenance_table), [row])
+
+    async def windows(self, since: datetime) -> Sequence[Window]:
+        """As `Journal.windows`. Raises Permanent, with the row, when what is there cannot be read."""
+        table = maintenance_table.c
+        latest = sa.select(sa.func.max(table.seq)).group_by(table.window_id)
+        rows = sa.select(table.seq, table.told).where(table.seq.in_(latest), table.over_us > to_us(since))
+        found: list[Window] = []
+        async with self._transaction("cannot be read") as connection:
+            for row in (await connection.execute(rows)).all():
+                try:
+                    found.append(_WINDOW.decode(row.told))
+                except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                    raise self._unreadable(f"row {row.seq} of alarm_maintenance", error) from error
+        return sorted(found, key=lambda window: (window.start, window.id))
+
+    async def audit(self) -> Audit:
+        """Goes through all rows, and says which is the first that does not follow from the one before it.
 
         A changed row shows, and so do one that was taken out and one that was put in. Rows taken off the end do not:
-        compare the last number with a copy that is kept elsewhere.
+        compare `last` with a copy that is kept elsewhere.
         """
-        last, expected = GENESIS, 1
+        rows, seq, last = 0, 0, GENESIS
         async with self._transaction("cannot be read") as connection:
-            rows = await connection.stream(
-                sa.select(*_COLUMNS, transitions_table.c.hash).order_by(transitions_table.c.seq)
-            )
-            async for row in rows:
-                last = _link(last, tuple(row)[:-1])
-                if row.seq != expected or row.hash != last:
-                    return int(row.seq)
-                expected += 1
-        return None
+            for table, columns in ((maintenance_table, _WINDOW_COLUMNS), (transitions_table, _COLUMNS)):
+                seq, last = 0, GENESIS
+                found = await connection.stream(sa.select(*columns, table.c.hash).order_by(table.c.seq))
+                async for row in found:
+                    seq, told = seq + 1, tuple(row)
+                    last = _link(last, told[:-1])
+                    if row.seq != seq or row.hash != last:
+                        return Audit(rows, "", f"row {row.seq} of {table.name}")
+                    rows += 1
+        return Audit(rows, f"{seq}:{last.hex()}", "")
 
     @contextlib.asynccontextmanager
     async def _transaction(self, what: str) -> AsyncIterator[AsyncConnection]:
@@ -313,7 +409,7 @@ class SqlJournal:
 
     def _transition(self, row: tuple[Any, ...]) -> Transition:
         (seq, at_us, occurrence, rule, site, asset, qualifier, kind, change, before, after, priority, who, comment, why,
-         finding) = row  # fmt: skip
+         finding, origin, until_us, detail, mask, mask_by) = row  # fmt: skip
         try:
             return Transition(
                 from_us(at_us),
@@ -328,16 +424,21 @@ class SqlJournal:
                 comment,
                 why,
                 _from_json(finding),
+                origin,
+                None if until_us is None else from_us(until_us),
+                detail,
+                Mask(_MASKS[mask], mask_by, why) if mask else None,
                 seq,
             )
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise self._unreadable(f"row {seq}", error) from error
 
     def _delay(self, row: tuple[Any, ...]) -> Delay:
-        _, rule, site, asset, qualifier, kind, present, turned_us, finding = row
+        _, rule, site, asset, qualifier, kind, present, turned_us, finding, mask, mask_by, mask_why = row
         try:
             key = AlarmKey(rule, Subject(site, asset, qualifier))
-            return Delay(key, _KINDS[kind], present, from_us(turned_us), _from_json(finding))
+            hidden = Mask(_MASKS[mask], mask_by, mask_why) if mask else None
+            return Delay(key, _KINDS[kind], present, from_us(turned_us), _from_json(finding), hidden)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise self._unreadable(f"the delay of {rule} at {asset}", error) from error
 
@@ -452,6 +553,11 @@ def _chained(transitions: Sequence[Transition], last: bytes) -> list[dict[str, A
             "comment": made.comment,
             "why": made.why,
             "finding": _to_json(made.finding),
+            "origin": made.origin,
+            "until_us": None if made.until is None else to_us(made.until),
+            "detail": made.detail,
+            "mask": made.mask.cause.value if made.mask else "",
+            "mask_by": made.mask.by if made.mask else "",
         }
         last = _link(last, tuple(row.values()))
         row["hash"] = last
@@ -460,7 +566,10 @@ def _chained(transitions: Sequence[Transition], last: bytes) -> list[dict[str, A
 
 
 def _link(last: bytes, row: tuple[Any, ...]) -> bytes:
-    """SHA-256 of the hash before and the row as a JSON list, in the order of the columns."""
+    """SHA-256 of the hash before and the row as a JSON list, in the order of the columns; of a transition, the later
+    columns only where they say something."""
+    if row[_FIRST_COLUMNS:] == _SILENT:
+        row = row[:_FIRST_COLUMNS]
     return hashlib.sha256(last + msgspec.json.encode(row)).digest()
 
 
@@ -480,6 +589,9 @@ def _delay_row(delay: Delay) -> dict[str, Any]:
         "present": delay.present,
         "turned_us": to_us(delay.turned_at),
         "finding": _to_json(delay.finding),
+        "mask": delay.mask.cause.value if delay.mask else "",
+        "mask_by": delay.mask.by if delay.mask else "",
+        "mask_why": delay.mask.why if delay.mask else "",
     }
 
 

@@ -1,12 +1,15 @@
 """Alarm states after ISA-18.2: the table of transitions, and `step`, which applies one event at one instant.
 
 Two things are kept apart. The *condition* is what a detector says, passed through on-delay and off-delay; the *state*
-is what has become of the alarm, and it moves along NEXT alone. A state that hides (shelved, suppressed by design, out
-of service) therefore needs rows in NEXT and no new logic: the condition goes on being followed beneath it.
+is what has become of the alarm, and it moves along NEXT alone. Beneath a state that hides (shelved, suppressed by
+design, out of service) the condition goes on being followed, and each of its turns is a transition like any other.
 
-Lives here: states, priorities, events, delays, latching, escalation, and the fold of transitions back into alarms. Not
-here: which finding belongs to which rule (rules.py), what is masked and in which order things are written (engine.py),
-the clock, I/O."""
+A *mask* is what explains a condition, or makes it of no interest for a time. It withholds the beginning of an alarm and
+nothing else: what has begun goes on, and every clear comes through.
+
+Lives here: states, priorities, events, delays, latching, escalation, shelves and masks as they act on one alarm, and
+the fold of transitions back into alarms. Not here: which finding belongs to which rule (rules.py), what masks it
+(suppression.py), in which order things are written (engine.py), the clock, I/O."""
 
 from __future__ import annotations
 
@@ -51,6 +54,16 @@ class State(StrEnum):
     """E: the condition is gone, but the rule latches: to be acknowledged, then reset."""
     LATCHED_ACKNOWLEDGED = "latched_acknowledged"
     """F: the condition is gone and somebody knows, but the rule latches: to be reset by a person."""
+    SHELVED = "shelved"
+    """G: a person has put it aside for a time, with a reason; whatever the condition does."""
+    SUPPRESSED = "suppressed"
+    """H: the design hides it: something stands that explains it, work goes on there, or the equipment is off."""
+    OUT_OF_SERVICE = "out_of_service"
+    """I: a person has taken it out, with a reason, until a person brings it back; whatever the condition does."""
+
+
+HIDDEN = frozenset({State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE})
+"""States in which nobody is asked for anything."""
 
 
 class Change(StrEnum):
@@ -68,29 +81,67 @@ class Change(StrEnum):
     """The priority became more urgent while the condition stood. Whoever acknowledged the lesser one is asked again."""
     EASED = "eased"
     """The priority became less urgent."""
+    REMINDED = "reminded"
+    """It was acknowledged, and has stood since for as long as its rule bears: whoever is there is asked again."""
+    SUPPRESSED = "suppressed"
+    """The condition has stood for its on-delay, but a mask is on it: the alarm begins hidden."""
+    SHELVED = "shelved"
+    UNSHELVED = "unshelved"
+    """A person ended the shelf, or its time did."""
+    TAKEN_OUT = "taken_out"
+    """A person took it out of service."""
+    BROUGHT_BACK = "brought_back"
+    """A person returned it to service."""
+    ASSIGNED = "assigned"
+    COMMENTED = "commented"
+    CLOSED = "closed"
+    """The condition is gone, and a person says what it was."""
 
 
-NEXT = MappingProxyType(
-    {
-        (State.NORMAL, Change.ACTIVATED): State.UNACKNOWLEDGED,
-        (State.UNACKNOWLEDGED, Change.RETURNED): State.RETURNED,
-        (State.UNACKNOWLEDGED, Change.LATCHED): State.LATCHED_UNACKNOWLEDGED,
-        (State.UNACKNOWLEDGED, Change.ACKNOWLEDGED): State.ACKNOWLEDGED,
-        (State.UNACKNOWLEDGED, Change.ESCALATED): State.UNACKNOWLEDGED,
-        (State.UNACKNOWLEDGED, Change.EASED): State.UNACKNOWLEDGED,
-        (State.ACKNOWLEDGED, Change.RETURNED): State.NORMAL,
-        (State.ACKNOWLEDGED, Change.LATCHED): State.LATCHED_ACKNOWLEDGED,
-        (State.ACKNOWLEDGED, Change.ESCALATED): State.UNACKNOWLEDGED,
-        (State.ACKNOWLEDGED, Change.EASED): State.ACKNOWLEDGED,
-        (State.RETURNED, Change.ACTIVATED): State.UNACKNOWLEDGED,
-        (State.RETURNED, Change.ACKNOWLEDGED): State.NORMAL,
-        (State.LATCHED_UNACKNOWLEDGED, Change.ACTIVATED): State.UNACKNOWLEDGED,
-        (State.LATCHED_UNACKNOWLEDGED, Change.ACKNOWLEDGED): State.LATCHED_ACKNOWLEDGED,
-        (State.LATCHED_ACKNOWLEDGED, Change.ACTIVATED): State.UNACKNOWLEDGED,
-        (State.LATCHED_ACKNOWLEDGED, Change.RESET): State.NORMAL,
+_B, _C, _D, _E = State.UNACKNOWLEDGED, State.ACKNOWLEDGED, State.RETURNED, State.LATCHED_UNACKNOWLEDGED
+_A, _F, _G, _H, _I = (
+    State.NORMAL, State.LATCHED_ACKNOWLEDGED, State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE,
+)  # fmt: skip
+
+
+def _staying(change: Change, *states: State) -> dict[tuple[State, Change], tuple[State, ...]]:
+    return {(state, change): (state,) for state in states}
+
+
+def _leading(change: Change, to: State, *states: State) -> dict[tuple[State, Change], tuple[State, ...]]:
+    return {(state, change): (to,) for state in states}
+
+
+NEXT: MappingProxyType[tuple[State, Change], tuple[State, ...]] = MappingProxyType(
+    _leading(Change.ACTIVATED, _B, _A, _D, _E, _F, _H)
+    | _staying(Change.ACTIVATED, _G, _I)
+    | {
+        (_B, Change.RETURNED): (_D,),
+        (_C, Change.RETURNED): (_A,),
+        (_H, Change.RETURNED): (_A,),
+        (_B, Change.LATCHED): (_E,),
+        (_C, Change.LATCHED): (_F,),
+        (_B, Change.ACKNOWLEDGED): (_C,),
+        (_D, Change.ACKNOWLEDGED): (_A,),
+        (_E, Change.ACKNOWLEDGED): (_F,),
+        (_F, Change.RESET): (_A,),
+        (_C, Change.REMINDED): (_B,),
+        (_A, Change.SUPPRESSED): (_H,),
     }
+    | _staying(Change.RETURNED, _G, _I)
+    | _staying(Change.LATCHED, _G, _I)
+    | _leading(Change.ESCALATED, _B, _B, _C, _G)
+    | _staying(Change.ESCALATED, _H, _I)
+    | _staying(Change.EASED, _B, _C, _G, _H, _I)
+    | _leading(Change.SHELVED, _G, _B, _C, _D, _E, _F, _G)
+    | _leading(Change.TAKEN_OUT, _I, _B, _C, _D, _E, _F, _G, _H)
+    | dict.fromkeys(((_G, Change.UNSHELVED), (_I, Change.BROUGHT_BACK)), (_B, _A, _E))
+    | _staying(Change.ASSIGNED, _B, _C, _D, _E, _F, _G, _H, _I)
+    | _staying(Change.COMMENTED, _B, _C, _D, _E, _F, _G, _H, _I)
+    | _leading(Change.CLOSED, _A, _D, _E, _F, _G, _I)
 )
-"""(state, change) → state. A pair that is not here does not happen: `step` leaves the alarm as it is."""
+"""(state, change) → state. A pair that is not here does not happen: `step` leaves the alarm as it is. Where there are
+several, the condition decides: it stands; it is gone; it is gone and the rule latches."""
 
 
 class AlarmKey(NamedTuple):
@@ -123,6 +174,46 @@ class Policy:
     latch: bool = False
     """The alarm does not leave by itself: a person resets it after the condition is gone."""
     escalation: Escalation | None = None
+    remind: timedelta | None = None
+    """An acknowledged alarm whose condition still stands after that long is to be acknowledged again."""
+
+
+class MaskCause(StrEnum):
+    """Why an alarm may be hidden by design. A closed list."""
+
+    SITE = "site"
+    """An alarm stands at the same site, or about this service, from which it follows."""
+    UPSTREAM = "upstream"
+    """An alarm stands at what feeds the asset with power or coolant, at what contains it, or at the asset itself."""
+    MAINTENANCE = "maintenance"
+    """Somebody works there."""
+    OFF = "off"
+    """The equipment says that it is off."""
+
+
+class Mask(NamedTuple):
+    """What hides an alarm."""
+
+    cause: MaskCause
+    by: str
+    """Id of the alarm or of the maintenance window; of the asset that is off."""
+    why: str
+    """In words."""
+
+
+class ClosingCause(StrEnum):
+    """What an alarm turned out to be. A closed list, for it is counted."""
+
+    FIXED = "fixed"
+    """Something was wrong and has been put right."""
+    PASSED = "passed"
+    """Something was wrong and went away by itself."""
+    FALSE = "false"
+    """Nothing was wrong: a sensor, a limit or a rule was."""
+    WORK = "work"
+    """People were working there."""
+    DRILL = "drill"
+    """It was made on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +226,17 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """Who put it on the shelf or out of service, when, why, and until when."""
+
+    at: datetime
+    by: str
+    reason: str
+    until: datetime | None
+    """None: until a person brings it back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """The detector cannot tell at present. What stands is held."""
 
@@ -144,9 +246,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """The detector finds it so."""
+    """The detector finds it so; `mask` hides it, as long as it has not begun."""
 
     finding: Finding
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +271,12 @@ class Elapse:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """A person says that they know."""
+    """A person says that they know. In all that people do, `by` is who, `comment` what they say to it, and `origin`
+    from where they did it."""
 
     by: str
     comment: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +285,73 @@ class Reset:
 
     by: str
     comment: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A person adds something."""
+
+    by: str
+    comment: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """A person says whose it is; "" takes it from whoever had it."""
+
+    by: str
+    to: str
+    comment: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelve:
+    """A person puts it aside until a time; one that is on the shelf gets another time. The comment is the reason."""
+
+    by: str
+    comment: str
+    until: datetime
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unshelve:
+    """A person takes it off the shelf before its time."""
+
+    by: str
+    comment: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOut:
+    """A person takes it out of service. The comment is the reason."""
+
+    by: str
+    comment: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BringBack:
+    """A person returns it to service."""
+
+    by: str
+    comment: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A person says what it was, and lets it go. Changes nothing while the condition stands."""
+
+    by: str
+    cause: ClosingCause
+    comment: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +361,27 @@ class Reprioritise:
     priority: Priority
     why: str
     by: str = ""
+    origin: str = ""
 
 
-Event: TypeAlias = Raise | Clear | Hold | Elapse | Acknowledge | Reset | Reprioritise
+Act: TypeAlias = Acknowledge | Reset | Comment | Assign | Shelve | Unshelve | TakeOut | BringBack | Close
+"""What a person does."""
+Event: TypeAlias = Raise | Clear | Hold | Elapse | Reprioritise | Act
+
+CHANGE_OF: MappingProxyType[type[Act], Change] = MappingProxyType(
+    {
+        Acknowledge: Change.ACKNOWLEDGED,
+        Reset: Change.RESET,
+        Comment: Change.COMMENTED,
+        Assign: Change.ASSIGNED,
+        Shelve: Change.SHELVED,
+        Unshelve: Change.UNSHELVED,
+        TakeOut: Change.TAKEN_OUT,
+        BringBack: Change.BROUGHT_BACK,
+        Close: Change.CLOSED,
+    }
+)
+"""The change that each act is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +401,11 @@ class Occurrence:
     """Somebody set it lower: it does not rise again by itself."""
     returned_at: datetime | None = None
     acknowledged: Acknowledgement | None = None
+    aside: Aside | None = None
+    """On the shelf or out of service, as the state says."""
+    assigned: str = ""
+    """Whose it is; "" while nobody's."""
+    comments: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +427,9 @@ class Alarm:
     """The condition after its delays."""
     occurrence: Occurrence | None = None
     """None in the normal state, and in no other."""
+    mask: Mask | None = None
+    """What withholds its beginning. In the suppressed state: what hides it; None there while it waits for the on-delay
+    that begins anew when a mask ends."""
 
     @property
     def idle(self) -> bool:
@@ -260,9 +458,23 @@ class Transition:
     why: str = ""
     """What made the product do it, where the change itself does not say: "it has stood for 30 s"."""
     finding: Finding | None = None
-    """The evidence, on activation and escalation."""
+    """The evidence, on activation, suppression and escalation."""
+    origin: str = ""
+    """From where, for what a person did: an address."""
+    until: datetime | None = None
+    """On shelving: when it ends."""
+    detail: str = ""
+    """On assignment: to whom. On closing: the cause. On activation: the id of the alarm that was the first out of its
+    group, where it was another."""
+    mask: Mask | None = None
+    """On suppression: what hides it."""
     seq: int = 0
     """Its place in the journal, from 1; 0 while it is not written."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is on record alone: it begins, continues or ends what the design hides, and is no news."""
+        return self.after is State.SUPPRESSED or (self.before is State.SUPPRESSED and self.after is State.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +495,7 @@ class Delay:
     """True: an on-delay, the condition stands. False: an off-delay, it is gone."""
     turned_at: datetime
     finding: Finding | None = None
+    mask: Mask | None = None
 
 
 def step(alarm: Alarm, event: Event, at: datetime) -> Step:
@@ -292,13 +505,16 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
     changes when something is said but not whether. While the detector cannot tell, no delay runs out; escalation by
     time goes on, for a wet sensor that falls silent was wet when last seen. A clock that steps back starts a running
     delay anew, and ends the time after which a priority rises. An event that the state has no row for changes nothing.
-    Raises nothing.
+    When a mask ends and the condition still stands, its on-delay begins anew: what explained it is given time to take
+    its consequences along. Raises nothing.
     """
     made: list[Transition] = []
     now = _settle(alarm, at, made)
     if isinstance(event, Raise):
         if not now.present:
             now = _turn(now, True, at)
+        if now.mask is not event.mask and now.mask != event.mask:
+            now = _cover(now, event.mask, at)
         if now.finding != event.finding or now.doubt is not None:
             now = _renew(now, event.finding)
     elif isinstance(event, Clear):
@@ -308,13 +524,14 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
             now = replace(now, doubt=None)
     elif isinstance(event, Hold):
         now = _hold(now, event.why, at)
-    elif isinstance(event, Acknowledge):
-        now = _change(now, Change.ACKNOWLEDGED, at, made, by=event.by, comment=event.comment)
-    elif isinstance(event, Reset):
-        now = _change(now, Change.RESET, at, made, by=event.by, comment=event.comment)
-    elif isinstance(event, Reprioritise) and now.occurrence is not None and event.priority != now.occurrence.priority:
-        change = Change.ESCALATED if event.priority < now.occurrence.priority else Change.EASED
-        now = _change(now, change, at, made, priority=event.priority, by=event.by, why=event.why)
+    elif isinstance(event, Reprioritise):
+        if now.occurrence is not None and event.priority != now.occurrence.priority:
+            change = Change.ESCALATED if event.priority < now.occurrence.priority else Change.EASED
+            now = _change(
+                now, change, at, made, priority=event.priority, by=event.by, why=event.why, origin=event.origin
+            )
+    elif not isinstance(event, Elapse):
+        now = _act(now, event, at, made)
     if not isinstance(event, Elapse):
         now = _settle(now, at, made)
     return Step(now, tuple(made))
@@ -327,31 +544,40 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
     not lead where it says.
     """
     change, at = transition.change, transition.at
-    if transition.before is not alarm.state or NEXT.get((alarm.state, change)) is not transition.after:
+    if transition.before is not alarm.state or transition.after not in NEXT.get((alarm.state, change), ()):
         raise ValueError(
             f"{transition.before} → {change} → {transition.after} does not follow for an alarm that is {alarm.state}"
         )
+    was = alarm.occurrence
+    if was is None:
+        if change is Change.SUPPRESSED:
+            occurrence = Occurrence(transition.occurrence, at, at, 0, transition.priority)
+        else:
+            occurrence = Occurrence(transition.occurrence, at, at, 1, transition.priority)
+        return _begun(alarm, transition, occurrence)
+    if was.id != transition.occurrence:
+        raise ValueError(f"{change} belongs to occurrence {transition.occurrence}, not to {was.id}")
     if transition.after is State.NORMAL:
         # An on-delay may run already for the next occurrence; an off-delay ends with this one.
         present = alarm.present and change is not Change.RETURNED
-        turned_at = alarm.turned_at if present else None
-        return Alarm(alarm.key, alarm.kind, alarm.policy, present, turned_at, alarm.finding, alarm.doubt)
-    was = alarm.occurrence
+        turned_at, mask = (alarm.turned_at, alarm.mask) if present else (None, None)
+        return Alarm(alarm.key, alarm.kind, alarm.policy, present, turned_at, alarm.finding, alarm.doubt, mask=mask)
     if change is Change.ACTIVATED:
-        occurrence = Occurrence(
-            id=transition.occurrence,
-            opened_at=at if was is None else was.opened_at,
-            since=at,
-            activations=1 if was is None else was.activations + 1,
-            priority=transition.priority,
-            eased=was is not None and was.eased,
+        return _begun(
+            alarm,
+            transition,
+            Occurrence(
+                was.id,
+                was.opened_at,
+                at,
+                was.activations + 1,
+                transition.priority,
+                was.eased,
+                aside=was.aside,
+                assigned=was.assigned,
+                comments=was.comments,
+            ),
         )
-        finding = transition.finding or alarm.finding
-        return Alarm(
-            alarm.key, alarm.kind, alarm.policy, True, None, finding, alarm.doubt, transition.after, True, occurrence
-        )
-    if was is None or was.id != transition.occurrence:
-        raise ValueError(f"{change} belongs to occurrence {transition.occurrence}, not to {was.id if was else 'none'}")
     if change in (Change.RETURNED, Change.LATCHED):
         occurrence = replace(was, returned_at=at)
         return replace(
@@ -360,13 +586,37 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
     if change is Change.ACKNOWLEDGED:
         occurrence = replace(was, acknowledged=Acknowledgement(at, transition.by, transition.comment))
         return replace(alarm, state=transition.after, occurrence=occurrence)
+    if change in (Change.SHELVED, Change.TAKEN_OUT):
+        occurrence = replace(was, aside=Aside(at, transition.by, transition.comment, transition.until))
+        mask, turned_at = alarm.mask, alarm.turned_at
+        if alarm.state is State.SUPPRESSED:  # it has begun: a mask, or the delay after one, is of no more use
+            mask, turned_at = None, None if alarm.present else turned_at
+        return replace(alarm, state=transition.after, occurrence=occurrence, mask=mask, turned_at=turned_at)
+    if change is Change.ASSIGNED:
+        return replace(alarm, occurrence=replace(was, assigned=transition.detail))
+    if change is Change.COMMENTED:
+        return replace(alarm, occurrence=replace(was, comments=was.comments + 1))
+    if change in (Change.UNSHELVED, Change.BROUGHT_BACK, Change.REMINDED):
+        return replace(alarm, state=transition.after, occurrence=replace(was, aside=None, acknowledged=None))
+    # escalated or eased: whoever acknowledged or put aside the lesser is asked again
+    told = transition.after is State.UNACKNOWLEDGED and change is Change.ESCALATED
     occurrence = replace(
         was,
         priority=transition.priority,
         eased=was.eased or change is Change.EASED,
-        acknowledged=None if transition.after is State.UNACKNOWLEDGED else was.acknowledged,
+        acknowledged=None if told else was.acknowledged,
+        aside=None if told else was.aside,
     )
     return replace(alarm, state=transition.after, finding=transition.finding or alarm.finding, occurrence=occurrence)
+
+
+def _begun(alarm: Alarm, transition: Transition, occurrence: Occurrence) -> Alarm:
+    """The alarm whose condition has just come to stand after its delay."""
+    finding = transition.finding or alarm.finding
+    return Alarm(
+        alarm.key, alarm.kind, alarm.policy, True, None, finding, alarm.doubt, transition.after, True, occurrence,
+        transition.mask,
+    )  # fmt: skip
 
 
 def fold(transitions: Iterable[Transition], policy_of: Callable[[AlarmKey], Policy]) -> dict[AlarmKey, Alarm]:
@@ -392,28 +642,36 @@ def running(alarm: Alarm) -> Delay | None:
     if alarm.turned_at is None:
         return None
     finding = alarm.finding if alarm.present else None
-    return Delay(alarm.key, alarm.kind, alarm.present, alarm.turned_at, finding)
+    mask = alarm.mask if alarm.present else None
+    return Delay(alarm.key, alarm.kind, alarm.present, alarm.turned_at, finding, mask)
 
 
 def resume(alarm: Alarm, delay: Delay) -> Alarm:
     """The alarm with its delay running again, as it did before a restart. A delay that no longer fits is left out."""
-    if delay.present == alarm.active:
+    if delay.present == alarm.active and not (delay.present and alarm.state is State.SUPPRESSED):
         return alarm
     finding = delay.finding or alarm.finding
-    return replace(alarm, present=delay.present, turned_at=delay.turned_at, finding=finding)
+    mask = delay.mask if delay.present else alarm.mask
+    return replace(alarm, present=delay.present, turned_at=delay.turned_at, finding=finding, mask=mask)
 
 
 def due(alarm: Alarm) -> datetime | None:
     """When time alone would next change this alarm; None when it never would, as things stand."""
-    policy, escalation = alarm.policy, alarm.policy.escalation
-    if alarm.turned_at is not None:
-        if alarm.doubt is not None:
-            return None
-        return alarm.turned_at + (policy.on_delay if alarm.present else policy.off_delay)
+    occurrence, policy = alarm.occurrence, alarm.policy
+    if alarm.turned_at is None and occurrence is not None and policy.escalation is None and policy.remind is None:
+        return occurrence.aside.until if occurrence.aside is not None else None  # most, and most often
+    times: list[datetime] = []
+    if alarm.turned_at is not None and alarm.doubt is None and not _withheld(alarm):
+        times.append(alarm.turned_at + (policy.on_delay if alarm.present else policy.off_delay))
+    if occurrence is not None and occurrence.aside is not None and occurrence.aside.until is not None:
+        times.append(occurrence.aside.until)
     rising = _rising(alarm)
-    if rising is None or escalation is None or escalation.after is None:
-        return None
-    return rising.since + escalation.after
+    if rising is not None and policy.escalation is not None and policy.escalation.after is not None:
+        times.append(rising.since + policy.escalation.after)
+    reminding = _reminding(alarm)
+    if reminding is not None and policy.remind is not None:
+        times.append(reminding.at + policy.remind)
+    return min(times, default=None)
 
 
 def occurrence_of(key: AlarmKey, at: datetime) -> str:
@@ -425,7 +683,26 @@ def occurrence_of(key: AlarmKey, at: datetime) -> str:
 
 def _turn(alarm: Alarm, present: bool, at: datetime) -> Alarm:
     """The detector says something else than before. A delay starts; one that ran the other way is forgotten."""
-    return replace(alarm, present=present, turned_at=None if present == alarm.active else at)
+    unmasked = present and alarm.state is State.SUPPRESSED and alarm.mask is None
+    mask = alarm.mask if present or alarm.state is State.SUPPRESSED else None
+    return replace(alarm, present=present, turned_at=at if present != alarm.active or unmasked else None, mask=mask)
+
+
+def _cover(alarm: Alarm, mask: Mask | None, at: datetime) -> Alarm:
+    """Another mask, or none. A mask is of no use to what has begun, unless it began hidden."""
+    if alarm.active and alarm.state is not State.SUPPRESSED:
+        return alarm if alarm.mask is None else replace(alarm, mask=None)
+    turned_at = alarm.turned_at
+    if mask is None:
+        turned_at = at
+    elif alarm.state is State.SUPPRESSED:
+        turned_at = None
+    return replace(alarm, mask=mask, turned_at=turned_at)
+
+
+def _withheld(alarm: Alarm) -> bool:
+    """Whether its delay may run out without anything to come of it: a re-alarm that a mask is on."""
+    return alarm.present and alarm.mask is not None and alarm.state is not State.NORMAL
 
 
 def _renew(alarm: Alarm, finding: Finding) -> Alarm:
@@ -442,6 +719,7 @@ def _renew(alarm: Alarm, finding: Finding) -> Alarm:
         alarm.state,
         alarm.active,
         alarm.occurrence,
+        alarm.mask,
     )
 
 
@@ -455,19 +733,52 @@ def _hold(alarm: Alarm, why: str, at: datetime) -> Alarm:
 
 
 def _settle(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
-    """Lets take effect what is due: the end of a delay, then an escalation."""
+    """Lets take effect what is due: the end of a delay, of a shelf, an escalation, a reminder; in this order."""
     policy, turned_at = alarm.policy, alarm.turned_at
     if turned_at is not None:
         if at < turned_at:
             alarm = replace(alarm, turned_at=at)
-        elif alarm.doubt is None and at - turned_at >= (policy.on_delay if alarm.present else policy.off_delay):
+        elif (
+            alarm.doubt is None
+            and not _withheld(alarm)
+            and at - turned_at >= (policy.on_delay if alarm.present else policy.off_delay)
+        ):
             alarm = _activate(alarm, at, made) if alarm.present else _return(alarm, at, made)
+    occurrence = alarm.occurrence
+    if occurrence is None:
+        return alarm
+    aside = occurrence.aside
+    if aside is not None and aside.until is not None and at >= aside.until:
+        alarm = _change(alarm, Change.UNSHELVED, at, made, why="its time on the shelf is over")
     rising = _rising(alarm)
     if rising is not None and policy.escalation is not None:
         why = _reason(alarm, rising, policy.escalation, at)
         if why:
             alarm = _change(alarm, Change.ESCALATED, at, made, priority=policy.escalation.priority, why=why)
+    reminding = _reminding(alarm)
+    if reminding is not None and policy.remind is not None and at - reminding.at >= policy.remind:
+        why = f"it still stands {policy.remind.total_seconds():g} s after it was acknowledged"
+        alarm = _change(alarm, Change.REMINDED, at, made, why=why)
     return alarm
+
+
+def _act(alarm: Alarm, act: Act, at: datetime, made: list[Transition]) -> Alarm:
+    """What a person does, where the state has a row for it."""
+    until, detail = None, ""
+    if isinstance(act, Shelve):
+        until = act.until
+        if until <= at:
+            return alarm
+    elif isinstance(act, Assign):
+        detail = act.to
+    elif isinstance(act, Close):
+        detail = act.cause.value
+        if alarm.active:
+            return alarm
+    return _change(
+        alarm, CHANGE_OF[type(act)], at, made,
+        by=act.by, comment=act.comment, origin=act.origin, until=until, detail=detail,
+    )  # fmt: skip
 
 
 def _activate(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
@@ -477,11 +788,21 @@ def _activate(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
     before = alarm.occurrence
     if before is not None:
         priority = before.priority if before.eased else min(priority, before.priority)
+    if alarm.mask is not None:
+        return _change(alarm, Change.SUPPRESSED, at, made, priority=priority, why=alarm.mask.why, mask=alarm.mask)
     return _change(alarm, Change.ACTIVATED, at, made, priority=priority, why=why)
 
 
 def _return(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
-    return _change(alarm, Change.LATCHED if alarm.policy.latch else Change.RETURNED, at, made)
+    latch = alarm.policy.latch and alarm.state is not State.SUPPRESSED  # nobody has to look at what nobody saw
+    return _change(alarm, Change.LATCHED if latch else Change.RETURNED, at, made)
+
+
+def _reminding(alarm: Alarm) -> Acknowledgement | None:
+    """The acknowledgement of which somebody could still be reminded."""
+    if alarm.policy.remind is None or alarm.state is not State.ACKNOWLEDGED or not alarm.present:
+        return None
+    return alarm.occurrence.acknowledged if alarm.occurrence is not None else None
 
 
 def _rising(alarm: Alarm) -> Occurrence | None:
@@ -521,13 +842,18 @@ def _change(
     by: str = "",
     comment: str = "",
     why: str = "",
+    origin: str = "",
+    until: datetime | None = None,
+    detail: str = "",
+    mask: Mask | None = None,
 ) -> Alarm:
-    after = NEXT.get((alarm.state, change))
-    if after is None:
+    ways = NEXT.get((alarm.state, change))
+    if ways is None:
         return alarm
+    after = ways[0] if len(ways) == 1 or alarm.active else ways[2 if alarm.policy.latch else 1]
     if priority is None:
         priority = alarm.occurrence.priority if alarm.occurrence else alarm.policy.priority
-    told = change in (Change.ACTIVATED, Change.ESCALATED)
+    told = change in (Change.ACTIVATED, Change.SUPPRESSED, Change.ESCALATED)
     transition = Transition(
         at=at,
         key=alarm.key,
@@ -541,6 +867,10 @@ def _change(
         comment=comment,
         why=why,
         finding=alarm.finding if told else None,
+        origin=origin,
+        until=until,
+        detail=detail,
+        mask=mask,
     )
     made.append(transition)
     return advance(alarm, transition)

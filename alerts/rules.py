@@ -33,6 +33,9 @@ from dcim.core.quantities import QUANTITIES
 ASSET_KINDS = OBJECT_TYPES | {"Gpu"}
 """What `asset_kind` may be."""
 
+ROPES = frozenset({FindingKind.LEAK_WET, FindingKind.LEAK_SENSOR_FAULT})
+"""What contact leak sensors tell. It is never suppressed."""
+
 FILE_BYTES_MAX = 4 * 1024 * 1024
 """A rule file is read by people; a larger one is a mistake."""
 
@@ -154,6 +157,18 @@ class RuleTable(_Table):
     masked_by: list[Kind] = Field(
         default_factory=list, max_length=8, description='masked_by is a list of findings, like ["source_silent"]'
     )
+    explained_by: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(
+        default_factory=list, max_length=16, description='explained_by is a list of names of rules, like ["flow-lost"]'
+    )
+    needs_running: bool = Field(
+        False, description="needs_running is true, where equipment that says that it is off makes no alarm, or false"
+    )
+    group: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)] | None = Field(
+        None, description="a group is small letters, digits and single hyphens, 64 at most"
+    )
+    remind_after_s: float | None = Field(
+        None, gt=0, le=604_800, allow_inf_nan=False, description="a time is a number of seconds, above 0, up to 604800"
+    )
     rationale: RationaleTable = Field(
         description="every rule says cause, consequence, action and respond_within_min under [rule.rationale]"
     )
@@ -184,6 +199,13 @@ class Rule:
     """What the detector of limits is to watch; set if and only if the kind is LIMIT."""
     masked_by: frozenset[FindingKind] = frozenset()
     """While an alarm of one of these kinds stands at the same site, no alarm of this rule begins."""
+    explained_by: frozenset[str] = frozenset()
+    """While an alarm of one of these rules stands at the asset, at what contains it or at what it depends on for power
+    or coolant, no alarm of this rule begins."""
+    needs_running: bool = False
+    """Nothing begins while the asset says that it is off."""
+    group: str = ""
+    """Alarms of a group at one asset, and at what it contains, remember which of them was the first out."""
 
     def headline(self, subject: Subject, asset_name: str) -> str:
         """The title with its blanks filled in. {what} is the qualifier, without the limit's name where there is one; a
@@ -202,6 +224,13 @@ class Ruleset:
     """The rules in their order: of those that match a finding, the first one has it."""
 
     rules: tuple[Rule, ...]
+    masking_kinds: frozenset[FindingKind] = field(init=False, repr=False, compare=False)
+    """Kinds of which an alarm masks others of its site."""
+    masking_rules: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Rules of which an alarm explains others."""
+    depth: dict[str, int] = field(init=False, repr=False, compare=False)
+    """By rule: how many rules stand above it on the way from what masks it. Causes come before what follows from them;
+    rules that mask each other go as they come."""
     _by_name: dict[str, Rule] = field(init=False, repr=False, compare=False)
     _by_kind: dict[FindingKind, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
 
@@ -210,6 +239,29 @@ class Ruleset:
         kinds = {rule.kind for rule in self.rules}
         by_kind = {kind: tuple(rule for rule in self.rules if rule.kind is kind) for kind in kinds}
         object.__setattr__(self, "_by_kind", by_kind)
+        object.__setattr__(self, "masking_kinds", frozenset().union(*(rule.masked_by for rule in self.rules)))
+        object.__setattr__(self, "masking_rules", frozenset().union(*(rule.explained_by for rule in self.rules)))
+        object.__setattr__(self, "depth", self._depths())
+
+    def _depths(self) -> dict[str, int]:
+        depth: dict[str, int] = {}
+
+        def of(rule: Rule, above: frozenset[str]) -> int:
+            if rule.name in depth:
+                return depth[rule.name]
+            if rule.name in above:
+                return 0
+            causes = [cause for kind in rule.masked_by for cause in self._by_kind.get(kind, ())]
+            causes += [self._by_name[name] for name in rule.explained_by if name in self._by_name]
+            path = above | {rule.name}
+            found = max((of(cause, path) + 1 for cause in causes if cause is not rule), default=0)
+            if not above:
+                depth[rule.name] = found
+            return found
+
+        for rule in self.rules:
+            of(rule, frozenset())
+        return depth
 
     def __getitem__(self, name: str) -> Rule:
         """The rule of that name. Raises KeyError."""
@@ -293,6 +345,7 @@ class _Reading:
         checked = [table for index, raw in enumerate(tables) if (table := self.table(index, raw)) is not None]
         self.names(tables)
         self.reach(checked)
+        self.causes(tables, checked)
         return [_build(table) for _, table in checked]
 
     def tell(self, path: toml_lines.Path, words: str, rule: str = "") -> None:
@@ -344,6 +397,15 @@ class _Reading:
                     break
             before[table.finding].append(table)
 
+    def causes(self, tables: list[dict[str, Any]], checked: Iterable[tuple[int, RuleTable]]) -> None:
+        """What explains a rule is a rule, and another one unless it is about something upstream."""
+        known = [name for raw in tables if isinstance(name := raw.get("name"), str)]
+        for index, table in checked:
+            for name in table.explained_by:
+                if name not in known:
+                    words = f"explained_by names {_shown(name)}, but there is no such rule.{_near(name, known)}"
+                    self.tell(("rule", index, "explained_by"), words, _shown(table.name))
+
 
 def _contradictions(table: RuleTable) -> Iterator[tuple[tuple[str, ...], str]]:
     """(where in the rule, what does not go together)."""
@@ -355,6 +417,9 @@ def _contradictions(table: RuleTable) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("asset_kind",), _unknown("asset_kind", table.asset_kind, "asset kind", ASSET_KINDS)
     if table.finding is not None and table.finding in table.masked_by:
         yield ("masked_by",), f"{table.finding} would mask itself. Take it out of masked_by."
+    for key in ("masked_by", "explained_by", "needs_running"):
+        if table.finding in ROPES and getattr(table, key):
+            yield (key,), f"{table.finding} is told by a contact leak sensor, and nothing hides that. Take {key} out."
     yield from _blanks(table.title)
     if table.limit is not None:
         yield from _bounds(table.limit)
@@ -472,6 +537,7 @@ def _build(table: RuleTable) -> Rule:
             after=None if escalate.after_s is None else timedelta(seconds=escalate.after_s),
             confidence=escalate.confidence,
         ),
+        remind=None if table.remind_after_s is None else timedelta(seconds=table.remind_after_s),
     )
     limit = table.limit
     why = table.rationale
@@ -497,6 +563,9 @@ def _build(table: RuleTable) -> Rule:
             per_rated_power=limit.per_rated_power,
         ),
         masked_by=frozenset(FindingKind(kind) for kind in table.masked_by),
+        explained_by=frozenset(table.explained_by),
+        needs_running=table.needs_running,
+        group=table.group or "",
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.journal import HistoryQuery, Recalled
 from alerts.lifecycle import AlarmKey, Delay, State, Transition
+from alerts.suppression import Window
 from dcim.core.errors import Transient
 from dcim.core.findings import Evidence, Finding, FindingKind, Subject
 
@@ -28,6 +29,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.rows: list[Transition] = []
         self.running: dict[AlarmKey, Delay] = {}
+        self.noted: list[Window] = []
         self.fails: list[str] = []
         self.writes = 0
 
@@ -69,5 +71,13 @@ class MemoryJournal:
             and (query.start is None or row.at >= query.start)
             and (query.end is None or row.at < query.end)
             and (query.before is None or row.seq < query.before)
+            and (query.after is None or row.seq > query.after)
         ]
         return rows[: query.limit]
+
+    async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
+        self.noted.append(window)
+
+    async def windows(self, since: datetime) -> Sequence[Window]:
+        latest = {window.id: window for window in self.noted}
+        return sorted((one for one in latest.values() if one.until > since), key=lambda one: (one.start, one.id))

@@ -133,7 +133,12 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             norms.save({one.name: one.norms for one in (sensors, heat, cooling, electrical)})
 
         closing.callback(_told, keep)
-        engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after
+        engine = Engine(
+            ruleset,
+            journal,
+            asset_of=lambda key: watch.asset(key),  # noqa: PLW0108  the watch comes after
+            off_of=lambda key: watch.off(key),  # noqa: PLW0108
+        )
         running = sources.open(ledger, clock)
         watch = Watch(
             index=index,

@@ -39,13 +39,34 @@ class TransitionBody(BaseModel):
     seq: int = Field(description="Its place in the journal.")
     at: datetime
     id: str = Field(description="The alarm.")
-    change: str = Field(description="activated, returned, latched, acknowledged, reset, escalated, eased.")
+    rule: str = Field(examples=["leak-wet"])
+    site: str
+    asset: str
+    qualifier: str
+    change: str = Field(description="What happened.", examples=["activated"])
     before: str
     after: str
     priority: int
     by: str = Field(description='Who did it; "" for the product itself.')
+    origin: str = Field(description='From where, for what a person did: an address; "" where that is not known.')
     comment: str
-    why: str
+    why: str = Field(description="What made the product do it.")
+    until: datetime | None = Field(description="On shelving: when the shelf ends.")
+    detail: str = Field(
+        description="On assignment: to whom. On closing: the cause. On activation: id of the alarm that was the first "
+        "out of its group, where it was another."
+    )
+    hidden_by: str | None = Field(description="On suppression: id of the alarm, window or asset that hides it.")
+    hidden_how: Literal["site", "upstream", "maintenance", "off"] | None = Field(description="In which way.")
+
+
+class AsideBody(BaseModel):
+    """Who put an alarm aside, and until when."""
+
+    at: datetime
+    by: str
+    reason: str
+    until: datetime | None = Field(description="null: until somebody brings it back to service.")
 
 
 class AlarmBody(BaseModel):
@@ -80,6 +101,17 @@ class AlarmBody(BaseModel):
     rationale: RationaleBody | None = Field(description="null where the rule is no longer in the rules.")
     cannot_tell: str | None = Field(description="Why the detector cannot tell whether it still stands.")
     masked: int = Field(description="Findings that this alarm hides, because it explains them.")
+    version: int = Field(description="Changes with every change; send it back with what you do.")
+    active: bool = Field(description="Whether the condition stands, after its delays; whatever the state.")
+    aside: AsideBody | None = Field(description="Who shelved it or took it out of service.")
+    assigned: str | None = Field(description="Whose it is.")
+    comments: int = Field(description="How many comments its history has.")
+    hidden_by: str | None = Field(description="Where it is suppressed: id of the alarm, window or asset that hides it.")
+    hidden_how: Literal["site", "upstream", "maintenance", "off"] | None = Field(description="In which way.")
+    hidden_why: str | None = Field(description="In words.")
+    first_out: str | None = Field(
+        description="Where its rule is of a group: id of the alarm of it that came first; its own, where it did."
+    )
     history: list[TransitionBody] | None = Field(
         default=None, description="Its changes, oldest first; in the answer about one alarm alone."
     )
@@ -88,7 +120,7 @@ class AlarmBody(BaseModel):
 def alarm_body(plant: Plant, view: AlarmView, *, over: bool = False) -> AlarmBody:
     """An alarm as it is shown. over: it has just become normal."""
     asset = plant.assets.get(AssetKey(view.site, view.asset))
-    finding = view.finding
+    finding, aside, mask = view.finding, view.aside, view.mask
     return AlarmBody(
         id=view.id,
         rule=view.rule,
@@ -129,6 +161,15 @@ def alarm_body(plant: Plant, view: AlarmView, *, over: bool = False) -> AlarmBod
         else None,
         cannot_tell=view.cannot_tell or None,
         masked=view.masks,
+        version=view.version,
+        active=view.active and not over,
+        aside=AsideBody(at=aside.at, by=aside.by, reason=aside.reason, until=aside.until) if aside else None,
+        assigned=view.assigned or None,
+        comments=view.comments,
+        hidden_by=mask.by if mask else None,
+        hidden_how=mask.cause.value if mask else None,
+        hidden_why=mask.why if mask else None,
+        first_out=view.first_out or None,
     )
 
 
@@ -138,13 +179,22 @@ def transition_body(transition: Transition) -> TransitionBody:
         seq=transition.seq,
         at=transition.at,
         id=transition.occurrence,
+        rule=transition.key.rule,
+        site=transition.key.subject.site,
+        asset=transition.key.subject.asset,
+        qualifier=transition.key.subject.qualifier,
         change=transition.change.value,
         before=transition.before.value,
         after=transition.after.value,
         priority=int(transition.priority),
         by=transition.by,
+        origin=transition.origin,
         comment=transition.comment,
         why=transition.why,
+        until=transition.until,
+        detail=transition.detail,
+        hidden_by=transition.mask.by if transition.mask else None,
+        hidden_how=transition.mask.cause.value if transition.mask else None,
     )
 
 

@@ -25,8 +25,9 @@ import structlog
 from alerts.engine import AlarmView, Engine
 from alerts.lifecycle import Transition
 from dcim.app import hall as halls
+from dcim.app.equipment import off
 from dcim.app.hub import Hub, event
-from dcim.app.views import alarm_body
+from dcim.app.views import alarm_body, transition_body
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import Transient
 from dcim.core.findings import Detection, FindingKind
@@ -189,9 +190,20 @@ class Watch:
         """The asset that is known by this key now."""
         return self.plant.assets.get(key)
 
+    def off(self, key: AssetKey) -> str:
+        """Why it counts as switched off now, or ""."""
+        return off(self.plant, self.latest, key, to_us(self._clock()))
+
     def say(self, transitions: Sequence[Transition]) -> None:
-        """Puts changed alarms onto the event stream, as they stand now."""
+        """Puts transitions onto the event stream, and changed alarms, as they stand now."""
+        if not transitions:
+            return
+        if self._hub.wanted("alarms"):
+            items = [transition_body(transition).model_dump(mode="json") for transition in transitions]
+            self._hub.publish("alarms", event("transitions", {"items": items}))
         for transition in transitions:
+            if transition.hidden:
+                continue
             view = self._engine.find(transition.occurrence)
             if view is not None:
                 self._tell_alarm(view)
@@ -284,6 +296,7 @@ class Watch:
         arrived = self.latest.readings(sorted(self.plant.points.keys() - before.points.keys()))
         self._window.offer(arrived)
         self._mark(arrived.point)
+        self._engine.follow(self.plant.topology, self.plant.assets)
         self._survey_due = loop.time() + max(SURVEY_PAUSE_S, 10 * (loop.time() - began))
         self._hub.publish("hall", event("plant", {}))
 
@@ -334,7 +347,8 @@ class Watch:
 
     def _learn(self) -> None:
         """Lets detectors that hold what they see against what is usual learn it, but for where an alarm stands."""
-        exempt = {AssetKey(view.site, view.asset) for view in self._engine.standing()}
+        alarms = [*self._engine.standing(), *self._engine.suppressed()]
+        exempt = {AssetKey(view.site, view.asset) for view in alarms}
         for detector in self._detectors:
             if isinstance(detector, Learner):
                 detector.learn(exempt)

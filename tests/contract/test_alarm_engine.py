@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ import pytest
 from alerts import rules
 from alerts.engine import AlreadyAcknowledged, Engine, NotLatched, UnknownAlarm
 from alerts.journal import HistoryQuery
-from alerts.lifecycle import Change, Priority, State, Transition
+from alerts.lifecycle import Acknowledge, Change, Mask, MaskCause, Priority, State, Transition
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Detection, FindingKind, Subject, Unknown
@@ -242,7 +243,8 @@ def test_many_are_acknowledged_in_one_write_and_each_answered() -> None:
         made = await engine.apply(seen(*"abc"), KINDS, at(0))
         ids = [one.occurrence for one in made]
         await engine.acknowledge(ids[1], "ana", "", at(1))
-        done = await engine.acknowledge_many([*ids, "nonsense", ids[0]], "ben", "", at(2))
+        wishes = [(alarm_id, None) for alarm_id in [*ids, "nonsense", ids[0]]]
+        done = await engine.act(wishes, Acknowledge("ben"), at(2))
         assert [one.key.subject.asset for one in done.transitions] == ["a", "c"]
         assert [(alarm_id, type(why)) for alarm_id, why in done.refused] == [
             (ids[1], AlreadyAcknowledged),
@@ -418,7 +420,7 @@ def test_a_cause_masks_what_masks_others_in_whatever_order_they_are_found() -> N
             ("source-lost", "bergen"),
             ("source-lost", "oslo"),
         ], "what is about the service has every site beneath it"
-        assert {masked.subject.site for masked in engine.masked()} == {"oslo", "bergen", "rome"}
+        assert {view.site for view in engine.suppressed()} == {"oslo", "bergen", "rome"}
 
     play(story)
 
@@ -441,20 +443,26 @@ def test_a_silent_source_masks_a_thousand_points_of_its_site_alone_and_says_so_w
             ("point-stale", "bergen", 0),
         ]
         assert engine.counts.masked == 1_000
-        first = engine.masked()[0]
-        assert (first.rule, first.since, first.by) == ("point-stale", at(0), engine.standing()[0].id)
+        first = engine.suppressed()[0]
+        assert (first.rule, first.state, first.since) == ("point-stale", State.SUPPRESSED, at(120))
+        assert first.mask == Mask(MaskCause.SITE, engine.standing()[0].id, "source_silent stands at oslo")
         await engine.apply(world(silent=False), kinds, at(140))
         await engine.elapse(at(150))
-        assert journal.rows[-1].why == "it masked 1000 findings while it stood"
+        assert (journal.rows[-1].key.rule, journal.rows[-1].why) == (
+            "source-silent",
+            "it masked 1000 findings while it stood",
+        )
         await engine.apply(Detection(), kinds, at(160))
-        assert engine.counts.masked == 0
         await engine.elapse(at(170))
-        assert [(row.key.subject.site, row.change) for row in journal.rows] == [
-            ("oslo", Change.ACTIVATED),
-            ("bergen", Change.ACTIVATED),
-            ("oslo", Change.RETURNED),
-            ("bergen", Change.RETURNED),
-        ]
+        assert engine.counts.masked == 0
+        assert Counter((row.key.rule, row.key.subject.site, row.change) for row in journal.rows) == {
+            ("source-silent", "oslo", Change.ACTIVATED): 1,
+            ("source-silent", "oslo", Change.RETURNED): 1,
+            ("point-stale", "oslo", Change.SUPPRESSED): 1_000,
+            ("point-stale", "oslo", Change.RETURNED): 1_000,
+            ("point-stale", "bergen", Change.ACTIVATED): 1,
+            ("point-stale", "bergen", Change.RETURNED): 1,
+        }
 
     play(story)
 

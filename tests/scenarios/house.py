@@ -109,7 +109,8 @@ class House:
 
     def _tell(self, second: int, transitions: list[Transition]) -> None:
         for transition in transitions:
-            self.told.append(f"{second // 60:02d}:{second % 60:02d} {transition.key.rule} {transition.change}")
+            if not transition.hidden:
+                self.told.append(f"{second // 60:02d}:{second % 60:02d} {transition.key.rule} {transition.change}")
 
 
 def lose(second: int) -> Callable[[House], None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alerts.lifecycle import Assign, BringBack, Close, ClosingCause, Comment, TakeOut, Unshelve
 from dcim.core.findings import FindingKind
 from tests.scenarios.timeline import Timeline, dry, gone, hovers, stands, unclear, wet
 
+FLOW = FindingKind.FLOW_LOST
 WARM = "rack-supply-temperature-high"  # on-delay 120 s, off-delay 30 s
 
 
@@ -238,6 +240,265 @@ def test_a_mask_hides_no_clear_and_nothing_that_stood_before(plant: Timeline) ->
     plant.at("05:00", stands(FindingKind.POINT_STALE, "rack-7", "a"))  # a re-alarm would be news: it is masked
     plant.expect_masked("05:00", 1)
     plant.expect("09:00", alarms=[silent, second, "rack-7 point-stale: returned, low"])
+
+
+# --- What people put aside --------------------------------------------------------------------------------------------
+
+
+def test_a_shelved_alarm_asks_nobody_until_its_time_is_over(plant: Timeline) -> None:
+    plant.at("00:10", stands(WARM, "rack-7"))
+    plant.expect("02:10", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
+    plant.shelve("03:00", "rack-7", by="ana", reason="the valve is being set", until="10:00")
+    plant.expect("03:00", alarms=["rack-7 rack-supply-temperature-high: shelved, medium"])
+    plant.acknowledge("04:00", "rack-7", by="ben", refused="is shelved, and cannot be acknowledged")
+    plant.at("05:00", gone(WARM, "rack-7"))  # beneath the shelf it comes and goes
+    plant.at("07:00", stands(WARM, "rack-7"))
+    plant.expect("10:00", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
+    plant.expect_record(
+        [
+            "02:10 rack-7 rack-supply-temperature-high activated, medium",
+            "03:00 rack-7 rack-supply-temperature-high shelved, medium by ana: the valve is being set",
+            "05:30 rack-7 rack-supply-temperature-high returned, medium",
+            "09:00 rack-7 rack-supply-temperature-high activated, medium",
+            "10:00 rack-7 rack-supply-temperature-high unshelved, medium: its time on the shelf is over",
+        ]
+    )
+
+
+def test_what_is_gone_when_the_shelf_ends_is_over(plant: Timeline) -> None:
+    plant.at("00:10", stands(WARM, "rack-7"))
+    plant.expect("02:10", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
+    plant.shelve("03:00", "rack-7", by="ana", reason="the valve is being set", until="10:00")
+    plant.expect("03:00", alarms=["rack-7 rack-supply-temperature-high: shelved, medium"])
+    plant.at("05:00", gone(WARM, "rack-7"))
+    plant.person("06:00", "rack-7", Unshelve("ana", "it is set"))
+    plant.expect("06:00", alarms=[])
+
+
+def test_a_shelf_has_a_reason_and_an_end_and_is_short_for_what_is_urgent(plant: Timeline) -> None:
+    plant.at("00:10", wet("rack-7", confidence=0.95))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, critical"])
+    plant.shelve("00:20", "rack-7", by="ana", reason=" ", until="01:00", refused="a reason is wanted")
+    plant.shelve("00:21", "rack-7", by="ana", reason="a spill", until="00:20", refused="would be over already")
+    plant.shelve("00:22", "rack-7", by="ana", reason="a spill", until="61:00", refused="for 1 h at most")
+
+
+def test_a_shelf_does_not_hold_what_becomes_more_urgent(plant: Timeline) -> None:
+    plant.at("00:10", wet("rack-7"))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
+    plant.shelve("00:20", "rack-7", by="ana", reason="a spill", until="30:00")
+    plant.expect("00:20", alarms=["rack-7 rack-leak-wet: shelved, high"])
+    plant.expect("00:40", alarms=["rack-7 rack-leak-wet: unacknowledged, critical"])
+
+
+def test_a_shelf_outlives_a_restart(plant: Timeline) -> None:
+    plant.at("00:10", stands(WARM, "rack-7"))
+    plant.expect("02:10", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
+    plant.shelve("03:00", "rack-7", by="ana", reason="the valve is being set", until="10:00")
+    plant.expect("03:00", alarms=["rack-7 rack-supply-temperature-high: shelved, medium"])
+    plant.restart("04:00", until="05:00")
+    plant.expect("10:00", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
+
+
+def test_out_of_service_lasts_until_somebody_brings_it_back(plant: Timeline) -> None:
+    plant.at("00:10", wet("rack-7"))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
+    plant.person("00:20", "rack-7", TakeOut("ana", "", "10.0.0.7"), refused="a reason is wanted")
+    plant.person("00:20", "rack-7", TakeOut("ana", "the rope is torn", "10.0.0.7"))
+    plant.expect("00:20", alarms=["rack-7 rack-leak-wet: out of service, high"])
+    plant.expect("00:40", alarms=["rack-7 rack-leak-wet: out of service, critical"])  # it is not believed, but followed
+    plant.at("05:00", dry("rack-7"))
+    plant.at("09:00", wet("rack-7"))
+    plant.person("10:00", "rack-7", BringBack("ben", "a new rope"))
+    plant.expect("10:00", alarms=["rack-7 rack-leak-wet: unacknowledged, critical"])
+    plant.expect_record(
+        [
+            "00:10 rack-7 rack-leak-wet activated, high",
+            "00:20 rack-7 rack-leak-wet taken_out, high by ana: the rope is torn",
+            "00:40 rack-7 rack-leak-wet escalated, critical",
+            "05:05 rack-7 rack-leak-wet returned, critical",
+            "09:00 rack-7 rack-leak-wet activated, critical",
+            "10:00 rack-7 rack-leak-wet brought_back, critical by ben: a new rope",
+        ]
+    )
+
+
+def test_an_alarm_is_closed_with_what_it_was_once_its_condition_is_gone(plant: Timeline) -> None:
+    plant.at("00:10", wet("rack-7"))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
+    plant.person("00:12", "rack-7", Assign("ana", "ben"))
+    plant.person("00:15", "rack-7", Comment("ben", "condensate on the manifold"))
+    plant.person("00:16", "rack-7", Close("ben", ClosingCause.FALSE), refused="still stands")
+    plant.at("00:20", dry("rack-7"))
+    plant.expect("00:25", alarms=["rack-7 rack-leak-wet: returned, high"])
+    plant.person("00:30", "rack-7", Close("ben", ClosingCause.FALSE, "wiped it"))
+    plant.expect("00:30", alarms=[])
+    plant.expect_record(
+        [
+            "00:10 rack-7 rack-leak-wet activated, high",
+            "00:12 rack-7 rack-leak-wet assigned, high by ana: ben",
+            "00:15 rack-7 rack-leak-wet commented, high by ben: condensate on the manifold",
+            "00:25 rack-7 rack-leak-wet returned, high",
+            "00:30 rack-7 rack-leak-wet closed, high by ben: false: wiped it",
+        ]
+    )
+
+
+def test_what_was_acknowledged_and_stands_on_is_asked_about_again(plant: Timeline) -> None:
+    plant.rules(
+        """
+        [[rule]]
+        name = "no-flow"
+        title = "No flow at {asset}"
+        finding = "flow_lost"
+        priority = "high"
+        remind_after_s = 60
+        """
+    )
+    plant.at("00:10", stands(FindingKind.FLOW_LOST, "rack-7"))
+    plant.expect("00:10", alarms=["rack-7 no-flow: unacknowledged, high"])
+    plant.acknowledge("00:20", "rack-7", by="ana")
+    plant.expect("00:20", alarms=["rack-7 no-flow: acknowledged, high"])
+    plant.expect("01:20", alarms=["rack-7 no-flow: unacknowledged, high"])
+    plant.acknowledge("01:30", "rack-7", by="ana")
+    plant.expect("01:30", alarms=["rack-7 no-flow: acknowledged, high"])
+    plant.at("02:00", gone(FindingKind.FLOW_LOST, "rack-7"))
+    plant.expect("02:00", alarms=[])
+
+
+# --- What the design hides --------------------------------------------------------------------------------------------
+
+
+def test_a_cdu_that_gives_no_coolant_explains_its_racks(plant: Timeline) -> None:
+    plant.feeds("cdu-1", "rack-7", "rack-8")
+    plant.at("00:05", stands(FLOW, "rack-9"))
+    plant.at("00:10", *(stands(FLOW, asset) for asset in ("rack-7", "rack-8", "cdu-1")))
+    alone, cause = "rack-9 flow-lost: unacknowledged, critical", "cdu-1 flow-lost: unacknowledged, critical"
+    plant.expect("00:05", alarms=[alone])
+    plant.expect("00:10", alarms=[cause, alone])
+    plant.expect_hidden("00:30", [f"{rack} flow-lost: flow-lost stands at cdu-1" for rack in ("rack-7", "rack-8")])
+    plant.at("00:40", stands(WARM, "rack-7"))
+    plant.expect_masked("04:00", 3)
+    plant.at("05:00", gone(FLOW, "rack-8"))  # a clear comes through
+    plant.expect_masked("05:10", 2)
+    plant.at("06:00", gone(FLOW, "cdu-1"))
+    own, over = "rack-7 flow-lost: unacknowledged, critical", "cdu-1 flow-lost: returned, critical"
+    plant.expect("06:10", alarms=[own, over, alone])  # and what still stands without its cause gets its turn
+    plant.expect_hidden("08:20", ["rack-7 rack-supply-temperature-high: flow-lost stands at rack-7"])
+
+
+def test_what_is_hidden_is_on_record_with_its_cause_and_its_clear(plant: Timeline) -> None:
+    plant.feeds("cdu-1", "rack-7")
+    plant.at("00:10", stands(FLOW, "cdu-1"), stands(FLOW, "rack-7"))
+    plant.expect("00:10", alarms=["cdu-1 flow-lost: unacknowledged, critical"])
+    plant.restart("00:20", until="00:30")
+    plant.at("00:40", gone(FLOW, "cdu-1"), gone(FLOW, "rack-7"))
+    plant.expect("00:50", alarms=["cdu-1 flow-lost: returned, critical"])
+    plant.expect_record(
+        [
+            "00:10 cdu-1 flow-lost activated, critical",
+            "00:10 rack-7 flow-lost suppressed, critical: flow-lost stands at cdu-1",
+            "00:50 cdu-1 flow-lost returned, critical",
+            "00:50 rack-7 flow-lost returned, critical",
+        ]
+    )
+
+
+def test_of_two_cdus_one_explains_nothing_and_both_do(plant: Timeline) -> None:
+    for cdu in ("cdu-1", "cdu-2"):
+        plant.feeds(cdu, "rack-7", "rack-8")
+    plant.at("00:10", stands(FLOW, "cdu-1"), stands(FLOW, "rack-7"))
+    first = ["rack-7 flow-lost: unacknowledged, critical", "cdu-1 flow-lost: unacknowledged, critical"]
+    plant.expect("00:10", alarms=first)
+    plant.at("01:00", stands(FLOW, "cdu-2"), stands(FLOW, "rack-8"))
+    plant.expect("01:00", alarms=["cdu-2 flow-lost: unacknowledged, critical", *first])
+    plant.expect_hidden("01:10", ["rack-8 flow-lost: flow-lost stands at cdu-1"])
+
+
+def test_a_feed_explains_its_cdu_and_through_it_the_racks(plant: Timeline) -> None:
+    plant.feeds("feed-a", "cdu-1", power=True)
+    plant.feeds("cdu-1", "rack-7")
+    plant.at("00:10", stands(FindingKind.FEED_LOST, "feed-a"))
+    plant.expect("00:12", alarms=["feed-a feed-lost: unacknowledged, high"])
+    plant.at("00:20", stands(FLOW, "rack-7"), stands(FLOW, "cdu-1"))
+    plant.expect_hidden(
+        "00:30", ["cdu-1 flow-lost: feed-lost stands at feed-a", "rack-7 flow-lost: flow-lost stands at cdu-1"]
+    )
+
+
+def test_what_is_out_of_service_explains_nothing(plant: Timeline) -> None:
+    plant.feeds("cdu-1", "rack-7")
+    plant.at("00:10", stands(FLOW, "cdu-1"))
+    plant.expect("00:10", alarms=["cdu-1 flow-lost: unacknowledged, critical"])
+    plant.person("00:20", "cdu-1", TakeOut("ana", "its meter is broken"))
+    plant.expect("00:20", alarms=["cdu-1 flow-lost: out of service, critical"])
+    plant.at("00:30", stands(FLOW, "rack-7"))
+    plant.expect(
+        "00:30", alarms=["rack-7 flow-lost: unacknowledged, critical", "cdu-1 flow-lost: out of service, critical"]
+    )
+
+
+def test_work_hides_what_begins_there_and_never_a_rope(plant: Timeline) -> None:
+    plant.feeds("cdu-1", "rack-7")
+    plant.maintenance("01:00", "cdu-1", until="10:00", by="ana", reason="new filter", downstream=True, planned="00:05")
+    plant.at("00:10", stands(FLOW, "cdu-1"))
+    before = "cdu-1 flow-lost: unacknowledged, critical"
+    plant.expect("00:10", alarms=[before])  # the work has not begun
+    plant.at("02:00", stands(FindingKind.FILTER_CLOGGED, "cdu-1"), stands(FLOW, "rack-8"))
+    elsewhere = "rack-8 flow-lost: unacknowledged, critical"
+    plant.expect("02:00", alarms=[elsewhere, before])
+    plant.at("03:00", wet("rack-7", confidence=0.95))
+    rope = "rack-7 rack-leak-wet: unacknowledged, critical"
+    plant.expect("03:00", alarms=[rope, elsewhere, before])
+    plant.at("04:00", gone(FLOW, "cdu-1"))  # what stood before comes to its end in the open
+    plant.expect("04:10", alarms=[rope, elsewhere, "cdu-1 flow-lost: returned, critical"])
+
+
+def test_when_the_work_is_over_what_it_has_left_behind_is_told(plant: Timeline) -> None:
+    plant.maintenance("01:00", "rack-7", until="10:00", by="ana", reason="new hoses")
+    plant.at("02:00", stands(FLOW, "rack-7"))
+    plant.expect("00:00", alarms=[])
+    plant.expect_hidden("05:00", ["rack-7 flow-lost: maintenance by ana: new hoses"])
+    plant.expect("10:00", alarms=["rack-7 flow-lost: unacknowledged, critical"])
+
+
+def test_equipment_that_is_off_has_no_worn_pump(plant: Timeline) -> None:
+    plant.rules(
+        """
+        [[rule]]
+        name = "pump"
+        title = "Pump at {asset}"
+        finding = "pump_worn"
+        priority = "low"
+        on_delay_s = 60
+        needs_running = true
+        """
+    )
+    plant.switched_off("00:00", "cdu-1", until="10:00")
+    plant.at("00:10", stands(FindingKind.PUMP_WORN, "cdu-1"), stands(FindingKind.PUMP_WORN, "cdu-2"))
+    plant.expect("01:10", alarms=["cdu-2 pump: unacknowledged, low"])
+    plant.expect_hidden("01:10", ["cdu-1 pump: cdu-1 says Off"])
+    plant.expect("11:00", alarms=["cdu-1 pump: unacknowledged, low", "cdu-2 pump: unacknowledged, low"])
+
+
+def test_of_a_group_the_first_out_is_remembered_by_those_that_follow(tmp_path: Path) -> None:
+    timeline = Timeline(tmp_path)
+    timeline.at("00:10", stands(FindingKind.GPU_THROTTLED, "rack-7"))
+    timeline.at("03:00", stands(FLOW, "rack-7"))
+    first, second = "rack-7 gpu-throttled: unacknowledged, medium", "rack-7 flow-lost: unacknowledged, critical"
+    timeline.expect("00:20", alarms=[first])
+    timeline.expect("03:00", alarms=[second, first])
+    timeline.expect_first_out("04:00", {"flow-lost": "gpu-throttled", "gpu-throttled": "gpu-throttled"})
+    timeline.restart("05:00", until="05:10")
+    timeline.at("06:00", gone(FindingKind.GPU_THROTTLED, "rack-7"))
+    timeline.expect("07:00", alarms=[second, "rack-7 gpu-throttled: returned, medium"])
+    timeline.acknowledge("08:00", "rack-7 gpu-throttled", by="ana")
+    timeline.expect("08:00", alarms=[second])
+    timeline.expect_first_out("08:10", {"flow-lost": "gpu-throttled"})
+    assert timeline.run() == []
+
+
+# --- The timelines themselves -----------------------------------------------------------------------------------------
 
 
 def test_a_timeline_that_goes_another_way_fails(tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 from alerts import rules
 from alerts.engine import AlarmView, Engine
 from alerts.journal import HistoryQuery, SqlJournal
+from alerts.lifecycle import Acknowledge, Act, Change, Reset, Shelve, Transition
+from alerts.suppression import Window
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import DcimError
 from dcim.core.findings import Detection, Evidence, Finding, FindingKind, Subject, Unknown
+from dcim.core.topology import Edge, Medium, Topology
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 SITE = "oslo"
@@ -110,9 +113,11 @@ def _where(kind: FindingKind | str, asset: str, qualifier: str) -> tuple[Finding
 
 
 def asset_of(key: AssetKey) -> Asset:
-    """rack-… are racks, cdu-… CDUs, the rest sensors."""
-    kind = {"rack": "Rack", "cdu": "CDU"}.get(key.id.partition("-")[0], "Sensor")
-    return Asset(key.site, key.id, key.id, kind, True, Placement(), ())
+    """rack-… are racks, cdu-… CDUs, feed-… meters, gpu-7-… GPUs within rack-7, the rest sensors."""
+    first, _, rest = key.id.partition("-")
+    kind = {"rack": "Rack", "cdu": "CDU", "feed": "PowerMeter", "gpu": "Gpu"}.get(first, "Sensor")
+    within = f"rack-{rest.partition('-')[0]}" if kind == "Gpu" else ""
+    return Asset(key.site, key.id, key.id, kind, True, Placement(), (), within)
 
 
 class Timeline:
@@ -122,11 +127,17 @@ class Timeline:
         self._url = f"sqlite+aiosqlite:///{folder / 'alarms.sqlite'}"
         self._rules = rules.default()
         self._facts: dict[int, list[Fact]] = {}
-        self._people: dict[int, list[tuple[str, str, str, str]]] = {}
+        self._people: dict[int, list[tuple[Act, str, str]]] = {}
+        self._work: dict[int, list[Window]] = {}
+        self._off: dict[AssetKey, str] = {}
+        self._fed: list[Edge] = []
         self._restarts: dict[int, int] = {}
         self._expected: dict[int, list[str]] = {}
         self._recorded: list[str] | None = None
-        self._counts: dict[int, tuple[str, int]] = {}
+        self._masked: dict[int, int] = {}
+        self._hidden: dict[int, list[str]] = {}
+        self._first_out: dict[int, dict[str, str]] = {}
+        self._rule_of: dict[str, str] = {}
 
     def rules(self, text: str) -> None:
         """Another rule set than the shipped one. The rationale is filled in."""
@@ -138,13 +149,44 @@ class Timeline:
         """From this second on it is so."""
         self._facts.setdefault(_second(when), []).extend(facts)
 
+    def feeds(self, feeder: str, *fed: str, power: bool = False) -> None:
+        """The topology: who feeds whom, with coolant if nothing else is said."""
+        medium = Medium.POWER if power else Medium.COOLANT
+        self._fed += [Edge(AssetKey(SITE, feeder), AssetKey(SITE, one), medium) for one in fed]
+
+    def switched_off(self, when: str, asset: str, *, until: str = "99:00") -> None:
+        """In this time the asset says that it is off."""
+
+        def turn(words: str) -> Fact:
+            return lambda _: self._off.__setitem__(AssetKey(SITE, asset), words)
+
+        self.at(when, turn(f"{asset} says Off"))
+        self.at(until, turn(""))
+
+    def maintenance(
+        self, when: str, *assets: str, until: str, by: str, reason: str, downstream: bool = False, planned: str = ""
+    ) -> None:
+        """A person opens a window, at `planned` or when it begins."""
+        start, end = (MIDNIGHT + timedelta(seconds=_second(clock)) for clock in (when, until))
+        window = Window("", SITE, assets, downstream, start, end, reason, by, "10.0.0.7", start)
+        self._work.setdefault(_second(planned or when), []).append(window)
+
     def acknowledge(self, when: str, alarm: str, *, by: str, refused: str = "") -> None:
         """A person acknowledges the alarm whose line begins so. `refused`: words of the error that it must bring."""
-        self._people.setdefault(_second(when), []).append(("acknowledge", alarm, by, refused))
+        self.person(when, alarm, Acknowledge(by), refused=refused)
 
     def reset(self, when: str, alarm: str, *, by: str, refused: str = "") -> None:
         """A person resets a latched alarm."""
-        self._people.setdefault(_second(when), []).append(("reset", alarm, by, refused))
+        self.person(when, alarm, Reset(by), refused=refused)
+
+    def shelve(self, when: str, alarm: str, *, by: str, reason: str, until: str, refused: str = "") -> None:
+        """A person shelves an alarm."""
+        end = MIDNIGHT + timedelta(seconds=_second(until))
+        self.person(when, alarm, Shelve(by, reason, end, "10.0.0.7"), refused=refused)
+
+    def person(self, when: str, alarm: str, act: Act, *, refused: str = "") -> None:
+        """A person does something else."""
+        self._people.setdefault(_second(when), []).append((act, alarm, refused))
 
     def restart(self, when: str, *, until: str) -> None:
         """The service dies after this second and is back at `until`."""
@@ -156,7 +198,15 @@ class Timeline:
 
     def expect_masked(self, when: str, count: int) -> None:
         """At this second so many findings are masked."""
-        self._counts[_second(when)] = ("masked", count)
+        self._masked[_second(when)] = count
+
+    def expect_hidden(self, when: str, alarms: list[str]) -> None:
+        """At this second exactly these are hidden by design: "rack-7 flow-lost: flow-lost stands at cdu-1"."""
+        self._hidden[_second(when)] = alarms
+
+    def expect_first_out(self, when: str, rules: dict[str, str]) -> None:
+        """At this second, of the alarms of groups: by rule, the rule whose alarm was the first out."""
+        self._first_out[_second(when)] = rules
 
     def expect_record(self, lines: list[str]) -> None:
         """At the end the journal says exactly this: "00:10 rack-7 rack-leak-wet activated, high"."""
@@ -167,7 +217,16 @@ class Timeline:
         return asyncio.run(self._play())
 
     async def _play(self) -> list[str]:
-        seconds = [*self._facts, *self._people, *self._restarts.values(), *self._expected, *self._counts]
+        seconds = [
+            *self._people,
+            *self._work,
+            *self._restarts.values(),
+            *self._expected,
+            *self._masked,
+            *self._hidden,
+            *self._first_out,
+        ]
+        seconds += [second for second in self._facts if second < _second("99:00")]
         if not seconds or not self._expected:
             return ["nothing is expected of this timeline"]
         world, wrong, expected = World(), [], []
@@ -180,6 +239,8 @@ class Timeline:
                     fact(world)
                 await engine.apply(world.detection(), ALL_KINDS, world.now)
                 await engine.elapse(world.now)
+                for window in self._work.get(second, ()):
+                    await engine.open_window(window, world.now)
                 for person in self._people.get(second, ()):
                     wrong += await self._act(engine, world.now, *person)
                 expected = self._expected.get(second, expected)
@@ -187,8 +248,16 @@ class Timeline:
                 if standing != expected:
                     wrong.append(f"{_clock(second)}: expected {expected}, but {standing}")
                     expected = standing  # told once, at the second at which it begins
-                if second in self._counts and engine.counts.masked != self._counts[second][1]:
-                    wrong.append(f"{_clock(second)}: {engine.counts.masked} masked, not {self._counts[second][1]}")
+                if engine.counts.masked != self._masked.get(second, engine.counts.masked):
+                    wrong.append(f"{_clock(second)}: {engine.counts.masked} masked, not {self._masked[second]}")
+                hidden = [f"{one.asset} {one.rule}: {one.mask.why if one.mask else '?'}" for one in engine.suppressed()]
+                if second in self._hidden and hidden != self._hidden[second]:
+                    wrong.append(f"{_clock(second)}: expected hidden {self._hidden[second]}, but {hidden}")
+                views = engine.standing()
+                self._rule_of |= {view.id: view.rule for view in views}
+                first = {view.rule: self._rule_of[view.first_out] for view in views if view.first_out}
+                if first != self._first_out.get(second, first):
+                    wrong.append(f"{_clock(second)}: first out {first}, not {self._first_out[second]}")
                 if second in self._restarts:
                     await journal.close()
                     second = self._restarts[second]
@@ -202,14 +271,13 @@ class Timeline:
                 rows = reversed(await engine.history(HistoryQuery(limit=10_000)))
                 said = [
                     f"{_clock(int((row.at - MIDNIGHT).total_seconds()))} {row.key.subject.asset} {row.key.rule} "
-                    f"{row.change}, {row.priority.word}" + (f" by {row.by}" if row.by else "")
+                    f"{row.change}, {row.priority.word}" + (f" by {row.by}" if row.by else "") + _why(row)
                     for row in rows
                 ]
                 if said != self._recorded:
                     wrong.append(f"the journal was to say {self._recorded}, but says {said}")
-            broken = await journal.verify()
-            if broken is not None:
-                wrong.append(f"row {broken} of the journal does not follow from the one before")
+            if broken := (await journal.audit()).broken:
+                wrong.append(f"{broken} does not follow from the one before")
         finally:
             await journal.close()
         return wrong
@@ -217,19 +285,37 @@ class Timeline:
     async def _start(self, at: datetime) -> tuple[SqlJournal, Engine]:
         journal = SqlJournal(self._url)
         await journal.open()
-        engine = Engine(self._rules, journal, asset_of=asset_of)
+        engine = Engine(self._rules, journal, asset_of=asset_of, off_of=lambda key: self._off.get(key, ""))
         await engine.open(at)
+        down: dict[tuple[Medium, AssetKey], tuple[AssetKey, ...]] = {}
+        up: dict[tuple[Medium, AssetKey], tuple[AssetKey, ...]] = {}
+        for feeder, fed, medium in self._fed:
+            down[medium, feeder] = (*down.get((medium, feeder), ()), fed)
+            up[medium, fed] = (*up.get((medium, fed), ()), feeder)
+        gpus = [AssetKey(SITE, f"gpu-{rack}-{place}") for rack in range(10) for place in range(4)]
+        engine.follow(Topology(tuple(self._fed), (), down, up), {key: asset_of(key) for key in gpus})
         return journal, engine
 
-    async def _act(self, engine: Engine, at: datetime, verb: str, alarm: str, by: str, refused: str) -> list[str]:
-        found = [view.id for view in engine.standing() if line(view).startswith(alarm)]
+    async def _act(self, engine: Engine, at: datetime, act: Act, alarm: str, refused: str) -> list[str]:
+        standing = [*engine.standing(), *engine.suppressed()]
+        found = [view.id for view in standing if line(view).startswith(alarm)]
+        what = f"{at:%M:%S}: {type(act).__name__}"
         if len(found) != 1:
-            return [f"{at:%M:%S}: {by} wants to {verb} {alarm!r}, of which there are {len(found)}"]
+            return [f"{what}: by {act.by} to {alarm!r}, of which there are {len(found)}"]
         try:
-            await getattr(engine, verb)(found[0], by, "", at)
+            for _, error in (await engine.act([(found[0], None)], act, at)).refused:
+                raise error
         except DcimError as error:
-            return [] if refused and refused in str(error) else [f"{at:%M:%S}: {verb} was refused: {error}"]
-        return [f"{at:%M:%S}: {verb} was not refused"] if refused else []
+            return [] if refused and refused in str(error) else [f"{what} was refused: {error}"]
+        return [f"{what} was not refused"] if refused else []
+
+
+def _why(row: Transition) -> str:
+    """What a record says beside the change, where it is about hiding or people."""
+    if row.change in (Change.SUPPRESSED, Change.UNSHELVED, Change.REMINDED) and row.why:
+        return f": {row.why}"
+    words = ": ".join(word for word in (row.detail, row.comment) if word)
+    return f": {words}" if words and row.by else ""
 
 
 def line(view: AlarmView) -> str:
