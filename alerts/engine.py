@@ -41,6 +41,7 @@ from alerts.lifecycle import (
     Hold,
     Mask,
     MaskCause,
+    Mistaken,
     Occurrence,
     Policy,
     Priority,
@@ -335,8 +336,8 @@ class Engine:
         """A person does the same to several alarms, in one write; one that refuses does not hold up the others.
 
         wishes: id of an alarm, and its version as the person saw it; None where the state alone decides. Refused with
-        UnknownAlarm, Changed, NotNow (AlreadyAcknowledged, NotLatched), or Permanent for a shelf that is too long.
-        Raises Permanent for a name, comment or reason that is missing or too long; Transient when the journal did not
+        UnknownAlarm, Changed, NotNow (AlreadyAcknowledged, NotLatched), or Mistaken for a shelf that is too long.
+        Raises Mistaken for a name, comment or reason that is missing or too long; Transient when the journal did not
         take it.
         """
         _check_act(act, at)
@@ -360,17 +361,17 @@ class Engine:
     async def open_window(self, window: Window, at: datetime) -> Window:
         """A person says that work goes on somewhere: what begins there meanwhile is hidden. It gets its id here.
 
-        Raises Permanent, with the field, for one that cannot be meant; Transient when the journal did not take it.
+        Raises Mistaken, with the field, for one that cannot be meant; Transient when the journal did not take it.
         """
         _check_person(window.by, window.reason)
         if not window.reason.strip():
-            raise Permanent("a reason is wanted", where="reason")
+            raise Mistaken("a reason is wanted", where="reason")
         check_window(window, at)
         async with self._lock:
             windows = self._suppression.windows
             windows.forget(at)
             if len(windows) >= WINDOWS_MAX:
-                raise Permanent(f"there are {WINDOWS_MAX} windows already", where="id", todo="End one of them.")
+                raise Mistaken(f"there are {WINDOWS_MAX} windows already", where="end", todo="End one of them.")
             window = replace(window, id=secrets.token_hex(8), made_at=at)
             await self._journal.note(window, window.by, window.origin, at)
             windows.put(window)
@@ -395,6 +396,11 @@ class Engine:
     def hides(self, by: str) -> int:
         """How many alarms an alarm, a maintenance window or switched-off equipment hides at present."""
         return self._masks[by]
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The rules that are in force."""
+        return self._ruleset
 
     def standing(self) -> list[AlarmView]:
         """All alarms that are not normal and not hidden by design: those that ask for somebody before those that were
@@ -713,7 +719,7 @@ class Engine:
         if isinstance(act, Shelve) and act.until - at > SHELF_MAX[alarm.occurrence.priority]:
             priority = alarm.occurrence.priority
             hours = SHELF_MAX[priority] / timedelta(hours=1)
-            return Permanent(f"an alarm of priority {priority.word} is shelved for {hours:g} h at most", where="until")
+            return Mistaken(f"an alarm of priority {priority.word} is shelved for {hours:g} h at most", where="until")
         return None
 
     async def _why_not(self, alarm_id: str, act: Act, draft: _Draft) -> DcimError:
@@ -834,23 +840,23 @@ def _delay_mark(alarm: Alarm | None) -> tuple[bool, datetime, Mask | None] | Non
 
 
 def _check_act(act: Act, at: datetime) -> None:
-    """Raises Permanent, with the field, for an act that could not be done to any alarm."""
+    """Raises Mistaken, with the field, for an act that could not be done to any alarm."""
     _check_person(act.by, act.comment)
     if isinstance(act, Shelve | TakeOut) and not act.comment.strip():
-        raise Permanent("a reason is wanted", where="reason")
+        raise Mistaken("a reason is wanted", where="reason")
     if isinstance(act, Comment) and not act.comment.strip():
-        raise Permanent("a comment is wanted", where="comment")
+        raise Mistaken("a comment is wanted", where="comment")
     if isinstance(act, Shelve) and act.until <= at:
-        raise Permanent("the shelf would be over already", where="until")
+        raise Mistaken("the shelf would be over already", where="until")
     if isinstance(act, Assign) and act.to:
         _check_person(act.to, "")
 
 
 def _check_person(by: str, comment: str) -> None:
     if not by.strip() or len(by) > BY_MAX:
-        raise Permanent(f"a name of 1 to {BY_MAX} characters is wanted", where="by")
+        raise Mistaken(f"a name of 1 to {BY_MAX} characters is wanted", where="by")
     if len(comment) > COMMENT_MAX:
-        raise Permanent(f"the comment is longer than {COMMENT_MAX} characters", where="comment")
+        raise Mistaken(f"the comment is longer than {COMMENT_MAX} characters", where="comment")
     for where, text in (("by", by), ("comment", comment)):
         if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise Permanent("it holds a character that cannot be kept", where=where)
+            raise Mistaken("it holds a character that cannot be kept", where=where)

@@ -223,22 +223,24 @@ class SqlJournal:
         self._url = url
         self._engine: AsyncEngine | None = None
 
-    async def open(self) -> None:
+    async def open(self, *, existing: bool = False) -> None:
         """Connects, makes the file where there is none, and brings the schema up to date.
 
-        Raises Permanent: the URL is wrong, the file is damaged or no journal, or a newer version wrote it.
+        existing: nothing is made and nothing is brought up to date. Raises Permanent: the URL is wrong, the file is
+        damaged or no journal, a newer version wrote it; with `existing` also where there is none.
         """
         try:
             with self._translated("cannot be opened", starting=True):
                 url = make_url(self._url)
                 if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-                    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+                    _prepare(Path(str(url.database)), existing)
                 self._engine = create_async_engine(url, hide_parameters=True)
                 if url.get_backend_name() == "sqlite":
                     sa.event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
                     sa.event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-                async with self._engine.begin() as connection:
-                    await connection.run_sync(_migrate)
+                if not existing:
+                    async with self._engine.begin() as connection:
+                        await connection.run_sync(_migrate)
         except BaseException:
             await self.close()
             raise
@@ -600,6 +602,12 @@ async def _head(connection: AsyncConnection) -> tuple[int, bytes]:
     newest = sa.select(transitions_table.c.seq, transitions_table.c.hash).order_by(transitions_table.c.seq.desc())
     row = (await connection.execute(newest.limit(1))).first()
     return (0, GENESIS) if row is None else (row.seq, row.hash)
+
+
+def _prepare(file: Path, existing: bool) -> None:
+    if existing and not file.exists():
+        raise FileNotFoundError(f"there is no {file}")
+    file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -21,6 +21,7 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from dcim.core.errors import Permanent
 from dcim.core.findings import Finding, FindingKind, Subject
 from dcim.core.times import to_us
 
@@ -362,6 +363,10 @@ class Reprioritise:
     why: str
     by: str = ""
     origin: str = ""
+
+
+class Mistaken(Permanent):
+    """What a person asks for cannot be meant: `where` names what is wrong with it, as in "reason" or "until"."""
 
 
 Act: TypeAlias = Acknowledge | Reset | Comment | Assign | Shelve | Unshelve | TakeOut | BringBack | Close

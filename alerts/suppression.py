@@ -23,10 +23,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
-from alerts.lifecycle import Alarm, AlarmKey, Mask, MaskCause, State
+from alerts.lifecycle import Alarm, AlarmKey, Mask, MaskCause, Mistaken, State
 from alerts.rules import ROPES, Rule, Ruleset
 from dcim.core.assets import Asset, AssetKey
-from dcim.core.errors import Permanent
 from dcim.core.findings import FindingKind, Subject
 from dcim.core.topology import Medium, Topology
 
@@ -183,17 +182,17 @@ class Phase(StrEnum):
 
 
 def check_window(window: Window, at: datetime) -> None:
-    """Raises Permanent, with the field, for a window that cannot be meant."""
+    """Raises Mistaken, with the field, for a window that cannot be meant."""
     if window.end <= window.start:
-        raise Permanent("a window ends after it begins", where="end")
+        raise Mistaken("a window ends after it begins", where="end")
     if window.end <= at:
-        raise Permanent("the window would be over already", where="end")
+        raise Mistaken("the window would be over already", where="end")
     if window.end - max(window.start, at) > timedelta(days=WINDOW_DAYS_MAX):
-        raise Permanent(f"a window lasts {WINDOW_DAYS_MAX} days at most", where="end")
+        raise Mistaken(f"a window lasts {WINDOW_DAYS_MAX} days at most", where="end")
     if len(window.assets) > WINDOW_ASSETS_MAX:
-        raise Permanent(f"a window names {WINDOW_ASSETS_MAX} assets at most", where="assets")
+        raise Mistaken(f"a window names {WINDOW_ASSETS_MAX} assets at most", where="assets")
     if not window.site:
-        raise Permanent("a window is at a site", where="site")
+        raise Mistaken("a window is at a site", where="site")
 
 
 class Windows:
@@ -385,7 +384,7 @@ class Suppression:
 
 
 def ended(window: Window, by: str, origin: str, at: datetime) -> Window:
-    """The window, ended by a person. Raises Permanent where it is over already."""
+    """The window, ended by a person. Raises Mistaken where it is over already."""
     if window.phase(at) is Phase.OVER:
-        raise Permanent(f"window {window.id} is over since {window.until:%Y-%m-%d %H:%M:%S} UTC", where="id")
+        raise Mistaken(f"window {window.id} is over since {window.until:%Y-%m-%d %H:%M:%S} UTC", where="id")
     return replace(window, ended_at=at, ended_by=by, ended_origin=origin)

@@ -521,6 +521,24 @@ def _backlog(store: TelemetryStore) -> Backlog | None:
     return store.backlog() if isinstance(store, Forwarding) else None
 
 
+async def verify_journal(settings: Settings) -> list[str]:
+    """What has become of the chain of the alarms' journal, in lines. Raises Permanent, with the row, where it is
+    broken."""
+    journal = SqlJournal(settings.alarms.journal)
+    await journal.open(existing=True)
+    try:
+        audit = await journal.audit()
+    finally:
+        await journal.close()
+    if audit.broken:
+        raise Permanent(
+            f"{audit.broken} does not follow from the one before it: rows were changed, taken out or put in",
+            where="alarms.journal",
+            todo="Compare it with a backup.",
+        )
+    return [f"{audit.rows} rows follow from one another", f"last {audit.last}"]
+
+
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     return {
         AssetKey(asset.site, asset.id): Placement(asset.hall, asset.row, asset.position, asset.rated_power_kw)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from alerts.engine import AlarmView
 from alerts.lifecycle import Transition
+from alerts.rules import Rationale
 from dcim.core.assets import AssetKey
 from dcim.core.plant import Plant
 
@@ -151,14 +152,7 @@ def alarm_body(plant: Plant, view: AlarmView, *, over: bool = False) -> AlarmBod
             for line in (finding.evidence if finding else ())
         ],
         check_first=list(finding.check_first) if finding else [],
-        rationale=RationaleBody(
-            cause=view.rationale.cause,
-            consequence=view.rationale.consequence,
-            action=list(view.rationale.action),
-            respond_within_min=view.rationale.respond_within_min,
-        )
-        if view.rationale
-        else None,
+        rationale=rationale_body(view.rationale) if view.rationale else None,
         cannot_tell=view.cannot_tell or None,
         masked=view.masks,
         version=view.version,
@@ -170,6 +164,16 @@ def alarm_body(plant: Plant, view: AlarmView, *, over: bool = False) -> AlarmBod
         hidden_how=mask.cause.value if mask else None,
         hidden_why=mask.why if mask else None,
         first_out=view.first_out or None,
+    )
+
+
+def rationale_body(rationale: Rationale) -> RationaleBody:
+    """Why a rule exists, as it is shown."""
+    return RationaleBody(
+        cause=rationale.cause,
+        consequence=rationale.consequence,
+        action=list(rationale.action),
+        respond_within_min=rationale.respond_within_min,
     )
 
 

@@ -177,14 +177,18 @@ class Watch:
             if self._hub.wanted("hall"):
                 self._hub.publish("hall", event("hall", self._changes(at)))
             # Evidence moves on while an alarm stands; that is no transition, but people read it.
-            for view in self._engine.standing():
-                known = self._told.get(view.id)
-                if known is None or (known.finding, known.cannot_tell, known.masks) != (
-                    view.finding, view.cannot_tell, view.masks,
-                ):  # fmt: skip
-                    self._tell_alarm(view)
+            self._tell([(view, False) for view in self._engine.standing() if self._is_news(view)])
             if self._hub.wanted("latest"):
                 self._hub.publish("latest", event("latest", self._arrived(at)))
+
+    def _is_news(self, view: AlarmView) -> bool:
+        """Whether what people read of an alarm is another than they were told."""
+        known = self._told.get(view.id)
+        if known is view:
+            return False
+        return known is None or (known.finding, known.cannot_tell, known.masks) != (
+            view.finding, view.cannot_tell, view.masks,
+        )  # fmt: skip
 
     def asset(self, key: AssetKey) -> Asset | None:
         """The asset that is known by this key now."""
@@ -198,22 +202,26 @@ class Watch:
         """Puts transitions onto the event stream, and changed alarms, as they stand now."""
         if not transitions:
             return
-        if self._hub.wanted("alarms"):
-            items = [transition_body(transition).model_dump(mode="json") for transition in transitions]
-            self._hub.publish("alarms", event("transitions", {"items": items}))
-        for transition in transitions:
-            if transition.hidden:
-                continue
-            view = self._engine.find(transition.occurrence)
+        told: list[tuple[AlarmView, bool]] = []
+        for alarm_id in dict.fromkeys(transition.occurrence for transition in transitions if not transition.hidden):
+            view = self._engine.find(alarm_id)
             if view is not None:
-                self._tell_alarm(view)
-            elif (last := self._told.pop(transition.occurrence, None)) is not None:
-                body = alarm_body(self.plant, last, over=True)
-                self._hub.publish("alarms", event("alarm", body.model_dump(mode="json")))
+                told.append((view, False))
+            elif (last := self._told.pop(alarm_id, None)) is not None:
+                told.append((last, True))
+        self._tell(told, transitions)
 
-    def _tell_alarm(self, view: AlarmView) -> None:
-        self._told[view.id] = view
-        self._hub.publish("alarms", event("alarm", alarm_body(self.plant, view).model_dump(mode="json")))
+    def _tell(self, alarms: Sequence[tuple[AlarmView, bool]], transitions: Sequence[Transition] = ()) -> None:
+        """Tells of alarms (True: it is over) in one piece: a flood costs no listener its place in the stream."""
+        self._told |= {view.id: view for view, over in alarms if not over}
+        if not self._hub.wanted("alarms"):
+            return
+        items = [transition_body(transition).model_dump(mode="json") for transition in transitions]
+        events = [event("transitions", {"items": items})] if items else []
+        for view, over in alarms:
+            events.append(event("alarm", alarm_body(self.plant, view, over=over).model_dump(mode="json")))
+        if events:
+            self._hub.publish("alarms", b"".join(events))
 
     def hall_whole(self) -> dict[str, Any]:
         """The hall's map with everything that the console needs at first: places, scales and present values."""

@@ -143,7 +143,7 @@ PROBLEMS: list[tuple[str, int, str | None]] = [
     ("/api/v1/readings?start=2026-01-01T00:00:00Z", 422, "query.asset"),
     ("/api/v1/readings?start=2026-01-01T00:00:00Z&point=99999", 404, None),
     ("/api/v1/alarms/none", 404, None),
-    ("/api/v1/alarms?priority=9", 422, "query.priority"),
+    ("/api/v1/alarms?priority=9", 422, "query.priority.0"),
     ("/api/v1/stream?include=gossip", 422, "query.include"),
     ("/api/v1/ledger/nobody/rejects", 404, None),
     ("/nothing/here", 404, None),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,11 +13,15 @@ from datetime import datetime
 from pathlib import Path
 
 import alembic.util
+import msgspec
 import pytest
 import sqlalchemy.exc
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from typer.testing import CliRunner
 
 from alerts import journal as journals
 from alerts.journal import HistoryQuery, Journal, SqlJournal, bounded, translate
@@ -23,16 +29,26 @@ from alerts.lifecycle import (
     Acknowledge,
     Alarm,
     AlarmKey,
+    Assign,
+    BringBack,
     Clear,
+    Close,
+    ClosingCause,
     Delay,
     Event,
+    Mask,
+    MaskCause,
     Policy,
     Priority,
     Raise,
+    Shelve,
+    TakeOut,
     Transition,
     fold,
     step,
 )
+from alerts.suppression import Window, ended
+from dcim.app.cli import app
 from dcim.core.errors import DcimError, Permanent, Transient
 from dcim.core.findings import Bearing, Evidence, Finding, FindingKind, Subject
 from tests.alarms import T0, MemoryJournal, at, finding
@@ -140,6 +156,36 @@ async def history_narrows_and_pages(journal: Journal) -> None:
     assert await seqs(HistoryQuery(occurrence=occurrence)) == [4]
 
 
+async def all_that_people_and_the_design_do_comes_back_as_it_was(journal: Journal) -> None:
+    mask = Mask(MaskCause.UPSTREAM, "cause", "flow-lost stands at cdu-1")
+    hidden = Raise(finding(KIND, key("a").subject), mask)
+    rows = story("a", (0, hidden), (1, TakeOut("ana", "torn", "10.0.0.7")), (2, BringBack("ana")))
+    rows += story(
+        "b", (3, told("b")), (4, Shelve("ben", "known", at(90), "::1")), (5, Assign("ana", "ben")), (6, Clear()),
+        (7, Close("ben", ClosingCause.FALSE, "wiped")), first=4,
+    )  # fmt: skip
+    delay = Delay(key("c"), KIND, True, at(1), None, mask)
+    await journal.append(rows, {key("c"): delay})
+    assert list(await journal.after(0)) == rows
+    recalled = await journal.recall()
+    assert [row.seq for row in recalled.transitions] == [1, 2, 3]
+    assert list(recalled.delays) == [delay]
+    assert [row.seq for row in await journal.history(HistoryQuery(occurrence=rows[0].occurrence, after=1))] == [3, 2]
+
+
+async def windows_are_kept_as_they_are_now(journal: Journal) -> None:
+    first = Window("1", "oslo", ("a", "b"), True, at(0), at(100), "new hoses “x”", "ana", "::1", at(0))
+    second = replace(first, id="2", assets=(), start=at(50), end=at(60))
+    for window in (first, second):
+        await journal.note(window, "ana", "::1", at(0))
+    assert list(await journal.windows(at(10))) == [first, second]
+    over = ended(first, "ben", "10.0.0.7", at(20))
+    await journal.note(over, "ben", "10.0.0.7", at(20))
+    assert list(await journal.windows(at(19))) == [over, second]
+    assert list(await journal.windows(at(20))) == [second]
+    assert list(await journal.windows(at(60))) == []
+
+
 async def numbers_that_do_not_follow_are_refused_and_nothing_is_written(journal: Journal) -> None:
     rows = story("a", *OVER)
     await journal.append(rows, {})
@@ -157,6 +203,8 @@ CHECKS: list[Check] = [
     an_occurrence_that_begins_again_in_the_same_microsecond_is_not_lost,
     delays_are_kept_replaced_and_dropped,
     history_narrows_and_pages,
+    all_that_people_and_the_design_do_comes_back_as_it_was,
+    windows_are_kept_as_they_are_now,
     numbers_that_do_not_follow_are_refused_and_nothing_is_written,
 ]
 
@@ -243,6 +291,42 @@ def test_a_migration_that_dies_halfway_leaves_nothing_behind(tmp_path: Path, mon
 
     asyncio.run(run())
     assert r0001_journal.down_revision is None
+
+
+def test_rows_of_the_first_schema_follow_from_one_another_after_a_migration_and_a_value_put_into_one_shows(
+    tmp_path: Path,
+) -> None:
+    """What each column was when they were written went into their hashes; the later columns did not exist."""
+    url = f"sqlite:///{tmp_path / 'alarms.sqlite'}"
+    first = [column.name for column in journals._COLUMNS[: journals._FIRST_COLUMNS]]
+    rows, last = [], journals.GENESIS
+    for row in journals._chained(story("a", *OVER), journals.GENESIS):
+        values = tuple(row[name] for name in first)
+        last = hashlib.sha256(last + msgspec.json.encode(values)).digest()
+        rows.append((*values, last))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "alerts:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        marks = ", ".join("?" * (len(first) + 1))
+        names = ", ".join([*first, "hash"])
+        connection.exec_driver_sql(f"INSERT INTO alarm_transitions ({names}) VALUES ({marks})", rows)  # noqa: S608
+    engine.dispose()
+
+    async def run() -> None:
+        async with sql(tmp_path) as journal:
+            assert list(await journal.after(0)) == story("a", *OVER)
+            assert (await journal.audit()).broken == ""
+            await journal.append(story("b", (9, told("b")), first=4), {})
+            assert (await journal.audit()).rows == 4
+            with sqlite3.connect(tmp_path / "alarms.sqlite") as connection:
+                connection.execute("UPDATE alarm_transitions SET origin = '10.0.0.7' WHERE seq = 2")
+            connection.close()
+            assert (await journal.audit()).broken == "row 2 of alarm_transitions"
+
+    asyncio.run(run())
 
 
 def test_a_journal_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
@@ -424,6 +508,33 @@ def test_a_row_that_was_changed_or_removed_shows(change: str, broken: int | None
             assert told == (f"row {broken} of alarm_transitions" if broken else "")
 
     asyncio.run(run())
+
+
+def test_a_window_that_was_changed_shows_and_the_command_says_so(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'[alarms]\njournal = "sqlite+aiosqlite:///{tmp_path}/alarms.sqlite"\n')
+
+    def verify() -> str:
+        return CliRunner().invoke(app, ["alarms", "verify", "--config", str(site)], catch_exceptions=False).output
+
+    with pytest.raises(Permanent, match="cannot be opened"):
+        verify()
+    assert not (tmp_path / "alarms.sqlite").exists()
+
+    async def write() -> None:
+        async with sql(tmp_path) as journal:
+            await journal.append(story("a", *OVER), {})
+            window = Window("1", "oslo", (), False, at(0), at(100), "new hoses", "ana", "", at(0))
+            await journal.note(window, "ana", "", at(0))
+            await journal.note(ended(window, "ben", "", at(20)), "ben", "", at(20))
+
+    asyncio.run(write())
+    assert re.fullmatch(r"5 rows follow from one another\nlast 3:[0-9a-f]{64}\n", verify())
+    with sqlite3.connect(tmp_path / "alarms.sqlite") as connection:
+        connection.execute("UPDATE alarm_maintenance SET who = 'ana' WHERE seq = 2")
+    connection.close()
+    with pytest.raises(Permanent, match="row 2 of alarm_maintenance does not follow"):
+        verify()
 
 
 # --- The translation --------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ async def stream(
     """Server-sent events without end.
 
     `hello` first; `alarms`: all that stand, on connect; `alarm`: one that changed (state "normal": it is over);
+    `transitions`: every change of every alarm, hidden ones too, as GET /transitions has them;
     `latest`: {"at", "points", "times", "values", "qualities"}: what arrived in the last second, as columns; `hall`:
     racks and CDUs whose values changed; `plant`: points or assets were added, fetch them anew; `pulse`: every second,
     so that silence means a lost stream; `lost`: this listener read too slowly and missed so many events."""
