@@ -35,6 +35,7 @@ from alerts.lifecycle import (
     Clear,
     Close,
     Comment,
+    Delay,
     Doubt,
     Elapse,
     Event,
@@ -63,6 +64,7 @@ from alerts.suppression import WINDOWS_MAX, OffOf, Standing, Suppression, Window
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.errors import DcimError, Permanent
 from dcim.core.findings import Detection, Finding, FindingKind, Subject
+from dcim.core.times import to_us
 from dcim.core.topology import Topology
 
 ALARMS_MAX = 100_000
@@ -197,7 +199,6 @@ class Acted:
 class _Shown:
     """A view and what it was made of."""
 
-    order: tuple[bool, int, float, str]
     alarm: Alarm
     asset: Asset | None
     view: AlarmView
@@ -254,6 +255,7 @@ class Engine:
         self._groups: dict[tuple[str, AssetKey], _Group] = {}
         self._first_out: dict[str, tuple[str, AlarmKey]] = {}  # by occurrence
         self._shown: dict[AlarmKey, _Shown] = {}
+        self._ranked: list[AlarmKey] | None = None  # in the order of `standing`, until it changes
         self._refused = self._unmatched = self._unlisted = 0
         self._seq = 0
         self._unsure = False  # a write failed in a way that leaves open whether the rows are there
@@ -406,20 +408,46 @@ class Engine:
         """All alarms that are not normal and not hidden by design: those that ask for somebody before those that were
         put aside, then the most urgent first, among equals the newest first."""
         shown: dict[AlarmKey, _Shown] = {}
-        for key, alarm in self._alarms.items():
-            if alarm.occurrence is not None and alarm.state is not State.SUPPRESSED:
-                shown[key] = self._show(alarm, alarm.occurrence)
+        for alarm in self.alarms():
+            if alarm.occurrence is not None:
+                shown[alarm.key] = self._show(alarm, alarm.occurrence)
         self._shown = shown
-        return [one.view for one in sorted(shown.values(), key=_order)]
+        return [one.view for one in shown.values()]
+
+    def alarms(self, *, suppressed: bool = False) -> list[Alarm]:
+        """The alarms of `standing`, in its order, without what a person wants to know of them: cheap, however many.
+        suppressed: and those that are hidden by design."""
+        if suppressed:
+            ranked = sorted(
+                (_rank(alarm, alarm.occurrence), key)
+                for key, alarm in self._alarms.items()
+                if alarm.occurrence is not None
+            )
+            return [self._alarms[key] for _, key in ranked]
+        if self._ranked is None:
+            ranked = sorted(
+                (_rank(alarm, alarm.occurrence), key)
+                for key, alarm in self._alarms.items()
+                if alarm.occurrence is not None and alarm.state is not State.SUPPRESSED
+            )
+            self._ranked = [key for _, key in ranked]
+        return [self._alarms[key] for key in self._ranked]
+
+    def view(self, alarm: Alarm) -> AlarmView | None:
+        """An alarm of `alarms` as it is shown; None where it is normal."""
+        if alarm.occurrence is None:
+            return None
+        self._shown[alarm.key] = shown = self._show(alarm, alarm.occurrence)
+        return shown.view
 
     def suppressed(self) -> list[AlarmView]:
         """All alarms that are hidden by design, in the order of `standing`."""
         found = (
-            self._show(alarm, alarm.occurrence)
+            (_rank(alarm, alarm.occurrence), self._show(alarm, alarm.occurrence).view)
             for alarm in self._alarms.values()
             if alarm.occurrence is not None and alarm.state is State.SUPPRESSED
         )
-        return [one.view for one in sorted(found, key=_order)]
+        return [view for _, view in sorted(found, key=lambda one: one[0])]
 
     def find(self, alarm_id: str) -> AlarmView | None:
         """The alarm with this id, or None where it is over or never was: `history` tells which."""
@@ -453,19 +481,22 @@ class Engine:
         """Clears come before what may be hidden, so that it is told as soon as what hid it is gone; and causes before
         what follows from them, for a finding that hides others may itself be hidden."""
         spoken: set[AlarmKey] = set()  # alarms that the detection says something of: the rest may be clear
-        maskable: list[tuple[Rule, Finding]] = []
+        maskable: list[tuple[Rule, AlarmKey, Finding]] = []
         for finding in detection.findings:
             if finding.kind not in kinds:
                 raise ValueError(f"a finding of {finding.kind} from a detector of {', '.join(sorted(kinds))}")
-            rule = self._rule_for(finding)
-            if rule is None:
+            found = self._rule_for(finding)
+            if found is None:
                 draft.unmatched += 1
                 continue
-            spoken.add(AlarmKey(rule.name, finding.subject))
-            if self._suppression.may_hide(rule):
-                maskable.append((rule, finding))
+            rule, key = found
+            spoken.add(key)
+            alarm = self._alarms.get(key)
+            begun = alarm is not None and alarm.active and alarm.state is not State.SUPPRESSED
+            if begun or not self._suppression.may_hide(rule):
+                self._raise(rule, key, finding, None, draft)
             else:
-                self._raise(rule, finding, None, draft)
+                maskable.append((rule, key, finding))
         standing = {kind for kind in kinds if self._keys[kind]}  # a large plant tells of tens of thousands of unknowns
         for unknown in detection.unknown if standing else ():
             self._hold((unknown.kind, unknown.subject), Hold(unknown.why), spoken, draft)
@@ -477,8 +508,8 @@ class Engine:
                     self._step(key, Clear(), draft)
         if len(maskable) > 1:
             maskable.sort(key=self._turn)
-        for rule, finding in maskable:
-            self._raise_or_hide(rule, finding, draft)
+        for rule, key, finding in maskable:
+            self._raise_or_hide(rule, key, finding, draft)
 
     def _looked_at(self, detection: Detection, kinds: frozenset[FindingKind]) -> Iterator[Where]:
         """Where something stands or is about to, and the detector claims to have looked."""
@@ -489,14 +520,12 @@ class Engine:
             for subject in self._keys[kind]:
                 yield kind, subject
 
-    def _turn(self, one: tuple[Rule, Finding]) -> tuple[int, int, bool, Subject]:
+    def _turn(self, one: tuple[Rule, AlarmKey, Finding]) -> tuple[int, int, bool, Subject]:
         """Rules that explain others come first, and of one rule what is further up."""
-        rule, finding = one
-        subject = finding.subject
+        rule, (_, subject), _ = one
         return self._ruleset.depth[rule.name], *self._suppression.reach.level_of(AssetKey(*subject[:2])), subject
 
-    def _raise_or_hide(self, rule: Rule, finding: Finding, draft: _Draft) -> None:
-        key = AlarmKey(rule.name, finding.subject)
+    def _raise_or_hide(self, rule: Rule, key: AlarmKey, finding: Finding, draft: _Draft) -> None:
         alarm, mask = self._now(key, draft), None
         if alarm is None or not alarm.active or alarm.state is State.SUPPRESSED:
             mask = self._suppression.mask(rule, finding.subject, draft.standing, draft.at)
@@ -505,19 +534,19 @@ class Engine:
                 draft.unlisted += 1
                 return
             draft.hidden += 1
-        self._raise(rule, finding, mask, draft)
+        self._raise(rule, key, finding, mask, draft)
 
-    def _rule_for(self, finding: Finding) -> Rule | None:
+    def _rule_for(self, finding: Finding) -> tuple[Rule, AlarmKey] | None:
         """An alarm that exists keeps its rule while there is that rule, whatever is learned of its asset meanwhile."""
-        for key in self._at((finding.kind, finding.subject)):
+        for key in self._keys[finding.kind].get(finding.subject, ()):
             rule = self._ruleset.get(key.rule)
             if rule is not None:
-                return rule
+                return rule, key
         site, asset, _ = finding.subject
-        return self._ruleset.match(finding.kind, finding.subject, self._asset_of(AssetKey(site, asset)))
+        rule = self._ruleset.match(finding.kind, finding.subject, self._asset_of(AssetKey(site, asset)))
+        return None if rule is None else (rule, AlarmKey(rule.name, finding.subject))
 
-    def _raise(self, rule: Rule, finding: Finding, mask: Mask | None, draft: _Draft) -> None:
-        key = AlarmKey(rule.name, finding.subject)
+    def _raise(self, rule: Rule, key: AlarmKey, finding: Finding, mask: Mask | None, draft: _Draft) -> None:
         if self._now(key, draft) is None:
             if len(self._alarms) + draft.born >= self._alarms_max:
                 draft.refused += 1
@@ -546,9 +575,10 @@ class Engine:
         stepped = step(before, event, draft.at)
         if stepped.alarm is not before:
             draft.alarms[key] = stepped.alarm
-            if draft.standing.masks(before.kind, key.rule):
+            if not _evidence_alone(before, stepped.alarm) and draft.standing.masks(before.kind, key.rule):
                 draft.standing.take(stepped.alarm)
-        draft.made.extend(stepped.transitions)
+        if stepped.transitions:
+            draft.made.extend(stepped.transitions)
 
     def _now(self, key: AlarmKey, draft: _Draft) -> Alarm | None:
         return draft.alarms.get(key) or self._alarms.get(key)
@@ -559,11 +589,13 @@ class Engine:
 
     async def _commit(self, draft: _Draft) -> None:
         """Writes the draft, then takes it. When writing fails nothing has been taken."""
-        delays = {
-            key: running(alarm)
-            for key, alarm in draft.alarms.items()
-            if _delay_mark(alarm) != _delay_mark(self._alarms.get(key))
-        }
+        delays: dict[AlarmKey, Delay | None] = {}
+        for key, alarm in draft.alarms.items():
+            before = self._alarms.get(key)
+            if alarm.turned_at is None and (before is None or before.turned_at is None):
+                continue
+            if _delay_mark(alarm) != _delay_mark(before):
+                delays[key] = running(alarm)
         firsts = self._firsts(draft.made)
         draft.made = [
             replace(
@@ -613,6 +645,10 @@ class Engine:
     def _take(self, alarm: Alarm) -> None:
         """Puts an alarm in the place of what was there, in all the ways that it can be found."""
         key, before = alarm.key, self._alarms.get(alarm.key)
+        if before is not None and _evidence_alone(before, alarm):
+            self._alarms[key] = alarm
+            return
+        self._ranked = None
         if before is not None and before.occurrence is not None:
             self._ids.pop(before.occurrence.id, None)
         if self._standing.masks(alarm.kind, key.rule):
@@ -766,7 +802,7 @@ class Engine:
             if last.alarm is alarm and view.masks == masks and view.version == version:
                 return last
         view = self._view(alarm, occurrence, known, masks, version)
-        return _Shown(_place_in_order(view), alarm, known, view)
+        return _Shown(alarm, known, view)
 
     def _view(self, alarm: Alarm, occurrence: Occurrence, known: Asset | None, masks: int, version: int) -> AlarmView:
         site, asset, qualifier = alarm.key.subject
@@ -806,12 +842,9 @@ class Engine:
         )
 
 
-def _order(shown: _Shown) -> tuple[bool, int, float, str]:
-    return shown.order
-
-
-def _place_in_order(view: AlarmView) -> tuple[bool, int, float, str]:
-    return view.state in HIDDEN, int(view.priority), -view.since.timestamp(), view.id
+def _rank(alarm: Alarm, occurrence: Occurrence) -> tuple[bool, int, int, str]:
+    """Its place among others: what was put aside comes last, the most urgent first, then the newest."""
+    return alarm.state in HIDDEN, occurrence.priority, -to_us(occurrence.since), occurrence.id
 
 
 def _comes_out(transition: Transition) -> bool:
@@ -830,6 +863,19 @@ def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowl
 
 
 _ENDS = (Change.RETURNED, Change.LATCHED)
+
+
+def _evidence_alone(before: Alarm, alarm: Alarm) -> bool:
+    """Whether nothing but the finding is another: all ways to the alarm, and what time does to it, are as before."""
+    return (
+        alarm.occurrence is before.occurrence
+        and alarm.turned_at is before.turned_at
+        and alarm.doubt is before.doubt
+        and alarm.mask is before.mask
+        and alarm.present is before.present
+        and alarm.active is before.active
+        and alarm.state is before.state
+    )
 
 
 def _delay_mark(alarm: Alarm | None) -> tuple[bool, datetime, Mask | None] | None:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -125,14 +125,15 @@ maintenance_table = sa.Table(
 
 _COLUMNS = [column for column in transitions_table.columns if column.name != "hash"]
 _LEAN = [column for column in _COLUMNS if column.name != "finding"]
+_READ = [*_LEAN, transitions_table.c.finding]
 _WINDOW_COLUMNS = [column for column in maintenance_table.columns if column.name != "hash"]
 _FIRST_COLUMNS = 16
 """Columns that the first schema had. The later ones count in a row's hash where one of them says something: so the
 hashes of what was written before they were there still hold."""
-_FINDING_AT = next(place for place, column in enumerate(_COLUMNS) if column.name == "finding")
 _SILENT = ("", None, "", "", "")
 """What the later columns say in a row that was written before they were there."""
 
+_Keys: TypeAlias = dict[tuple[str, str, str, str], AlarmKey]
 _FINDING = msgspec.json.Decoder(Finding)
 _WINDOW = msgspec.json.Decoder(Window)
 _MASKS = {cause.value: cause for cause in MaskCause}
@@ -283,7 +284,7 @@ class SqlJournal:
             sa.select(turns.c.occurrence).group_by(turns.c.occurrence).having(sa.func.sum(turns.c.turn) > 0)
         ).subquery()
         of_standing = transitions_table.c.occurrence == standing.c.occurrence
-        rows = sa.select(*_LEAN).join(standing, of_standing).order_by(transitions_table.c.seq)
+        rows = sa.select(*_LEAN, sa.null()).join(standing, of_standing).order_by(transitions_table.c.seq)
         told = (
             sa.select(sa.func.max(transitions_table.c.seq))
             .join(standing, of_standing)
@@ -296,18 +297,17 @@ class SqlJournal:
         async with self._transaction("cannot be read") as connection:
             seq, _ = await _head(connection)
             findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
-            transitions = [
-                self._transition((*row[:_FINDING_AT], findings.get(row[0]), *row[_FINDING_AT:]))
-                for row in (await connection.execute(rows)).all()
-            ]
+            keys: _Keys = {}
+            transitions = [self._transition(row, keys, findings) for row in (await connection.execute(rows)).all()]
             delays = [self._delay(tuple(row)) for row in (await connection.execute(sa.select(delays_table))).all()]
         return Recalled(seq, transitions, delays)
 
     async def after(self, seq: int) -> Sequence[Transition]:
         """As `Journal.after`."""
-        rows = sa.select(*_COLUMNS).where(transitions_table.c.seq > seq).order_by(transitions_table.c.seq)
+        rows = sa.select(*_READ).where(transitions_table.c.seq > seq).order_by(transitions_table.c.seq)
         async with self._transaction("cannot be read") as connection:
-            return [self._transition(tuple(row)) for row in (await connection.execute(rows)).all()]
+            keys: _Keys = {}
+            return [self._transition(row, keys, {}) for row in (await connection.execute(rows)).all()]
 
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:
         """As `Journal.history`."""
@@ -327,9 +327,10 @@ class SqlJournal:
             wanted.append(table.seq < query.before)
         if query.after is not None:
             wanted.append(table.seq > query.after)
-        rows = sa.select(*_COLUMNS).where(*wanted).order_by(table.seq.desc()).limit(query.limit)
+        rows = sa.select(*_READ).where(*wanted).order_by(table.seq.desc()).limit(query.limit)
         async with self._transaction("cannot be read") as connection:
-            return [self._transition(tuple(row)) for row in (await connection.execute(rows)).all()]
+            keys: _Keys = {}
+            return [self._transition(row, keys, {}) for row in (await connection.execute(rows)).all()]
 
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         """As `Journal.note`."""
@@ -398,7 +399,7 @@ class SqlJournal:
         """The one place where foreign errors become ours."""
         try:
             yield
-        except (SQLAlchemyError, CommandError, sqlite3.Error, OSError, ValueError) as error:
+        except (SQLAlchemyError, CommandError, sqlite3.Error, OSError, ValueError, ImportError) as error:
             raise translate(error, what, self._where, starting=starting) from error
 
     @property
@@ -409,13 +410,19 @@ class SqlJournal:
         except SQLAlchemyError:
             return "alarms.journal"
 
-    def _transition(self, row: tuple[Any, ...]) -> Transition:
+    def _transition(self, row: Sequence[Any], keys: _Keys, findings: Mapping[int, str]) -> Transition:
+        """row: the columns of _READ. keys: of rows read before, for an alarm's is made once. findings: by number, where
+        the row has none."""
         (seq, at_us, occurrence, rule, site, asset, qualifier, kind, change, before, after, priority, who, comment, why,
-         finding, origin, until_us, detail, mask, mask_by) = row  # fmt: skip
+         origin, until_us, detail, mask, mask_by, finding) = row  # fmt: skip
+        told = rule, site, asset, qualifier
+        key = keys.get(told)
+        if key is None:
+            key = keys[told] = AlarmKey(rule, Subject(site, asset, qualifier))
         try:
             return Transition(
                 from_us(at_us),
-                AlarmKey(rule, Subject(site, asset, qualifier)),
+                key,
                 _KINDS[kind],
                 occurrence,
                 _CHANGES[change],
@@ -425,7 +432,7 @@ class SqlJournal:
                 who,
                 comment,
                 why,
-                _from_json(finding),
+                _from_json(finding or findings.get(seq)),
                 origin,
                 None if until_us is None else from_us(until_us),
                 detail,
@@ -497,6 +504,9 @@ def translate(error: Exception, what: str, where: str, *, starting: bool = False
     if isinstance(error, CommandError):
         todo = "Start the version that wrote it, or a newer one."
         return Permanent(f"{what}: a newer version wrote it ({error})", where=where, todo=todo)
+    if isinstance(error, ImportError):
+        todo = "Install it: pip install 'dcim[postgres]' brings the one of PostgreSQL."
+        return Permanent(f"{what}: the driver {error.name} is not installed", where=where, todo=todo)
     if isinstance(error, OSError) and not starting:
         return Transient(f"{what}: {error}", where=where)
     return Permanent(f"{what}: {original}", where=where, todo="Check alarms.journal.")

@@ -324,7 +324,9 @@ class Suppression:
         self._off_of = off_of
         self.windows = Windows()
         self.reach = Reach()
-        self._ruleset = ruleset
+        self._hideable = frozenset(
+            rule.name for rule in ruleset.rules if rule.masked_by or rule.explained_by or rule.needs_running
+        )
 
     def follow(self, topology: Topology, assets: Mapping[AssetKey, Asset]) -> None:
         """The topology has changed: works the reach out anew."""
@@ -333,9 +335,7 @@ class Suppression:
 
     def may_hide(self, rule: Rule) -> bool:
         """Whether anything could hide an alarm of this rule at present; quick, for it is asked for each finding."""
-        return rule.kind not in ROPES and bool(
-            rule.masked_by or rule.explained_by or rule.needs_running or len(self.windows)
-        )
+        return rule.name in self._hideable or (len(self.windows) > 0 and rule.kind not in ROPES)
 
     def mask(self, rule: Rule, subject: Subject, standing: Standing, at: datetime) -> Mask | None:
         """What hides the beginning of an alarm of this rule here and now, or None. A cause that stands comes before

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import postgres
 from tests.examples import examples
 
 # How long an example takes says more about the machine's other work than about the code.
@@ -27,6 +28,7 @@ PROGRAMS = {
     "browser": ("chromium", "chromium"),
     "victoria": ("victoria-metrics", "victoria-metrics"),
     "influxd": ("influxd", "influxd"),
+    "postgres": ("postgresql", "initdb"),
 }
 """Marker → (name in DCIM_REQUIRE, program)."""
 
@@ -34,7 +36,7 @@ PROGRAMS = {
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = set(os.environ.get("DCIM_REQUIRE", "").split(","))
     for marker, (name, program) in PROGRAMS.items():
-        if item.get_closest_marker(marker) and shutil.which(program) is None:
+        if item.get_closest_marker(marker) and shutil.which(program) is None and postgres.program(program) is None:
             if name in required:
                 pytest.fail(f"{program} is not installed, but DCIM_REQUIRE names {name}", pytrace=False)
             pytest.skip(f"{program} is not installed")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import structlog
@@ -49,6 +50,8 @@ LOOK_POINTS = 500
 """Points that a sentinel is shown at once: some milliseconds' work."""
 LOOK_SHARE = 0.2
 """So much of the time at most goes into looking at arrivals."""
+WORDED_MAX = 20_000
+"""Alarms whose JSON is kept, so that it need not be made for each reader."""
 KEEP_EVERY = timedelta(minutes=10)
 """How often norms are written down: they take a day and more to learn."""
 SURVEY_PAUSE_S = 0.2
@@ -96,6 +99,7 @@ class Watch:
         self._unseen_from = 0  # everyone gets a turn: the next look begins here
         self._look_due = 0.0
         self._told: dict[str, AlarmView] = {}
+        self._worded: dict[str, tuple[AlarmView, Plant, bytes]] = {}
         self._shown: dict[str, tuple[object, bool]] = {}
         self._told_us = to_us(clock())
         self._survey_due = 0.0
@@ -181,6 +185,17 @@ class Watch:
             if self._hub.wanted("latest"):
                 self._hub.publish("latest", event("latest", self._arrived(at)))
 
+    def worded(self, view: AlarmView) -> bytes:
+        """An alarm's body in JSON, worded anew only when it is another, or the plant is."""
+        known = self._worded.get(view.id)
+        if known is not None and known[0] is view and known[1] is self.plant:
+            return known[2]
+        if len(self._worded) > WORDED_MAX:
+            self._worded.clear()
+        body = alarm_body(self.plant, view).model_dump_json().encode()
+        self._worded[view.id] = view, self.plant, body
+        return body
+
     def _is_news(self, view: AlarmView) -> bool:
         """Whether what people read of an alarm is another than they were told."""
         known = self._told.get(view.id)
@@ -219,7 +234,8 @@ class Watch:
         items = [transition_body(transition).model_dump(mode="json") for transition in transitions]
         events = [event("transitions", {"items": items})] if items else []
         for view, over in alarms:
-            events.append(event("alarm", alarm_body(self.plant, view, over=over).model_dump(mode="json")))
+            told = alarm_body(self.plant, view, over=True).model_dump_json().encode() if over else self.worded(view)
+            events.append(event("alarm", msgspec.Raw(told)))
         if events:
             self._hub.publish("alarms", b"".join(events))
 

@@ -608,6 +608,9 @@ def test_what_passes_by_itself_and_what_does_not() -> None:
     assert isinstance(translate(sqlalchemy.exc.TimeoutError(), "x", "db"), Transient)
     assert isinstance(translate(ConnectionRefusedError(), "x", "db"), Transient)
     assert isinstance(translate(ConnectionRefusedError(), "x", "db", starting=True), Permanent)
+    missing = translate(ModuleNotFoundError("no", name="asyncpg"), "x", "db", starting=True)
+    assert isinstance(missing, Permanent)
+    assert "dcim[postgres]" in str(missing)
     assert isinstance(translate(alembic.util.CommandError("x"), "x", "db"), Permanent)
 
 

@@ -6,9 +6,10 @@ Lives here: the routes. Not here: states and rules (alerts), the bodies (dcim.ap
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Path, Query, Request
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from alerts.engine import AlarmView, AlreadyAcknowledged, Changed, UnknownAlarm
@@ -17,12 +18,14 @@ from alerts.lifecycle import (
     HIDDEN,
     Acknowledge,
     Act,
+    Alarm,
     Assign,
     BringBack,
     Close,
     ClosingCause,
     Comment,
     Mistaken,
+    Occurrence,
     Reset,
     Shelve,
     State,
@@ -154,8 +157,8 @@ class TransitionsPage(BaseModel):
     next_cursor: int | None = Field(description="Pass it as `before` for the next page; null at the end.")
 
 
-@router.get("/alarms", summary="Standing alarms")
-def alarms(
+@router.get("/alarms", summary="Standing alarms", response_model=Page[AlarmBody])
+async def alarms(
     ctx: Ctx,
     state: StateFilter = None,
     priority: PriorityFilter = None,
@@ -169,27 +172,28 @@ def alarms(
     ] = "urgency",
     cursor: Cursor = None,
     limit: Limit = 1_000,
-) -> Page[AlarmBody]:
+) -> Response:
     """Everything that is not normal, and that the design does not hide: `state=suppressed` asks for that."""
-    views = ctx.engine.standing()
-    if state is not None and State.SUPPRESSED in state:
-        views += ctx.engine.suppressed()
-    found = [
-        view
-        for view in views
-        if (state is None or view.state in state)
-        and (priority is None or view.priority in priority)
-        and (site is None or view.site == site)
-        and (asset is None or view.asset == asset)
-        and (start is None or view.since >= start)
-        and (end is None or view.since < end)
-    ]
-    key = ORDERS[sort]
-    if sort != "urgency" or len(views) != len(found):
-        found.sort(key=key)
-    page, following = cut(found, key, cursor, limit)
-    items = [alarm_body(ctx.watch.plant, view) for view in page]
-    return Page(items=items, total=len(found), next_cursor=following)
+    found: list[_Listed] = []
+    for one in ctx.engine.alarms(suppressed=state is not None and State.SUPPRESSED in state):
+        occurrence = one.occurrence
+        if (
+            occurrence is not None
+            and (state is None or one.state in state)
+            and (priority is None or occurrence.priority in priority)
+            and (site is None or one.key.subject.site == site)
+            and (asset is None or one.key.subject.asset == asset)
+            and (start is None or occurrence.since >= start)
+            and (end is None or occurrence.since < end)
+        ):
+            found.append((one, occurrence))
+    if sort != "urgency":
+        found.sort(key=ORDERS[sort])
+    page, following = cut(found, ORDERS[sort], cursor, limit)
+    views = (ctx.engine.view(one) for one, _ in page)
+    items = [msgspec.Raw(ctx.watch.worded(view)) for view in views if view is not None]
+    content = msgspec.json.encode({"items": items, "total": len(found), "next_cursor": following})
+    return Response(content, media_type="application/json")
 
 
 @router.get("/alarms/{alarm_id}", summary="One alarm with its history")
@@ -368,16 +372,20 @@ WAITING = frozenset({State.UNACKNOWLEDGED, State.RETURNED, State.LATCHED_UNACKNO
 """States in which an acknowledgement is waited for."""
 
 
-def _urgency(view: AlarmView) -> list[str | int]:
-    return [int(view.state in HIDDEN), int(view.priority), -to_us(view.since), view.id]
+_Listed: TypeAlias = tuple[Alarm, Occurrence]
 
 
-def _newest(view: AlarmView) -> list[str | int]:
-    return [-to_us(view.since), view.id]
+def _urgency(one: _Listed) -> list[str | int]:
+    alarm, occurrence = one
+    return [int(alarm.state in HIDDEN), int(occurrence.priority), -to_us(occurrence.since), occurrence.id]
 
 
-def _oldest(view: AlarmView) -> list[str | int]:
-    return [to_us(view.since), view.id]
+def _newest(one: _Listed) -> list[str | int]:
+    return [-to_us(one[1].since), one[1].id]
+
+
+def _oldest(one: _Listed) -> list[str | int]:
+    return [to_us(one[1].since), one[1].id]
 
 
 ORDERS = {"urgency": _urgency, "newest": _newest, "oldest": _oldest}

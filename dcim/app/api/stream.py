@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from dcim.app.api.context import Ctx
 from dcim.app.api.problems import RESPONSES, Wrong, bad
 from dcim.app.hub import LISTENERS_MAX, event
-from dcim.app.views import alarm_body
 
 router = APIRouter(tags=["stream"], responses=RESPONSES)
 
@@ -47,8 +47,8 @@ async def stream(
         raise Wrong(503, "Not now", f"There are {LISTENERS_MAX} listeners already. Close one.")
     first = [event("hello", {"at": ctx.clock()})]
     if "alarms" in topics:
-        bodies = [alarm_body(ctx.watch.plant, view) for view in ctx.engine.standing()]
-        first.append(event("alarms", {"items": [body.model_dump(mode="json") for body in bodies]}))
+        bodies = [msgspec.Raw(ctx.watch.worded(view)) for view in ctx.engine.standing()]
+        first.append(event("alarms", {"items": bodies}))
     if "hall" in topics:
         first.append(event("hall", ctx.watch.hall_now()))
     return StreamingResponse(
