@@ -24,6 +24,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from dashboards.console import PAGES, POLICY
+from dcim.app.api.alarms import Person, Reasoned, Remark, Said, Shelf
 
 Json = dict[str, Any]
 
@@ -301,6 +302,15 @@ class StandIn:
             "check_first": [],
             "rationale": None,
             "masked": 0,
+            "version": 1,
+            "active": True,
+            "aside": None,
+            "assigned": None,
+            "comments": 0,
+            "hidden_by": None,
+            "hidden_how": None,
+            "hidden_why": None,
+            "first_out": None,
             "history": [],
         }
         had = self.alarms.get(alarm_id, blank)
@@ -340,6 +350,30 @@ class StandIn:
         self.alarms[alarm_id] = changed
         if tell:
             self.publish("alarm", listed(changed))
+        return changed
+
+    def act(self, alarm_id: str, verb: str, by: str, words: str) -> Json:
+        """Somebody does something else, here or on another screen."""
+        alarm, now = self.alarms[alarm_id], datetime.now(UTC)
+        change, state = {
+            "comment": ("commented", alarm["state"]),
+            "shelve": ("shelved", "shelved"),
+            "unshelve": ("unshelved", "unacknowledged"),
+            "out-of-service": ("taken_out", "out_of_service"),
+            "return-to-service": ("brought_back", "unacknowledged"),
+        }[verb]
+        until = iso(now + timedelta(hours=1)) if state == "shelved" else None
+        aside = {"at": iso(now), "by": by, "reason": words, "until": until}
+        seq = len(alarm["history"]) + 1
+        line = transition(alarm_id, seq, now, change, alarm["state"], state, alarm["priority"], by=by, comment=words)
+        changed = alarm | {
+            "state": state,
+            "version": alarm["version"] + 1,
+            "aside": aside if state in {"shelved", "out_of_service"} else None,
+            "history": [*alarm["history"], line],
+        }
+        self.alarms[alarm_id] = changed
+        self.publish("alarm", listed(changed))
         return changed
 
     def standing(self) -> list[Json]:
@@ -390,6 +424,16 @@ class StandIn:
                 self._queues.pop(queue, None)
 
 
+ACTS: dict[str, type[Person]] = {
+    "comment": Remark,
+    "shelve": Shelf,
+    "unshelve": Said,
+    "out-of-service": Reasoned,
+    "return-to-service": Said,
+}
+"""What people do besides acknowledging, and the body that the API declares for it."""
+
+
 def transition(
     alarm: str,
     seq: int,
@@ -408,13 +452,22 @@ def transition(
         "seq": seq,
         "at": iso(at),
         "id": alarm,
+        "rule": "limit",
+        "site": "demo",
+        "asset": "H1-A01",
+        "qualifier": "",
         "change": change,
         "before": before,
         "after": after,
         "priority": priority,
         "by": by,
+        "origin": "127.0.0.1" if by else "",
         "comment": comment,
         "why": why,
+        "until": None,
+        "detail": "",
+        "hidden_by": None,
+        "hidden_how": None,
     }
 
 
@@ -592,6 +645,18 @@ def application(hall: StandIn) -> FastAPI:
         if alarm["acknowledged_by"]:
             return problem(409, "Already acknowledged", alarm=listed(alarm))
         return JSONResponse(hall.acknowledge(alarm_id, said["by"], said.get("comment")))
+
+    async def act(alarm_id: str, request: Request) -> Response:
+        said, verb = await request.json(), request.url.path.rpartition("/")[2]
+        hall.posted.append({"id": alarm_id, "verb": verb} | said)
+        ACTS[verb].model_validate(said)
+        if said["version"] != hall.alarms[alarm_id]["version"]:
+            change = hall.alarms[alarm_id]["history"][-1]
+            return problem(409, "Changed since", alarm=listed(hall.alarms[alarm_id]), changes=[change])
+        return JSONResponse(hall.act(alarm_id, verb, said["by"], said.get("reason") or said.get("comment") or ""))
+
+    for verb in ACTS:
+        app.post(f"/api/v1/alarms/{{alarm_id}}/{verb}")(act)
 
     @app.get("/api/v1/readings")
     async def readings(point: int, start: datetime, end: datetime) -> Json:

@@ -92,6 +92,53 @@ def test_acknowledged_by_the_button(console: Open) -> None:
     assert hall.posted[1]["by"] == "night shift", "the name is asked for once"
 
 
+def test_an_alarm_is_put_aside_with_a_reason_and_brought_back(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    pump(hall)
+    seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
+    page = seen.page
+    card = page.locator(".drawer .drawer").filter(has_text="Leak at rack H1-A03").last
+    card.get_by_role("button", name="Shelve 1 h").click()
+    expect(page.locator("#notice")).to_contain_text("Write the reason first")
+    assert hall.posted == []
+    reason = page.get_by_label("Reason or comment")
+    reason.fill("<b>a spill</b>")
+    card.get_by_role("button", name="Comment", exact=True).click()
+    expect(card).to_contain_text("commented by Ada: “<b>a spill</b>”")
+    reason.fill("a spill")
+    card.get_by_role("button", name="Shelve 1 h").click()
+    expect(card).to_contain_text("by Ada: a spill")
+    expect(card).to_contain_text("Shelved until")
+    expect(card.get_by_role("button", name="Shelve 1 h")).to_be_hidden()
+    assert [(said["verb"], said["version"]) for said in hall.posted] == [("comment", 1), ("shelve", 2)]
+    last = page.locator("tbody tr").last
+    expect(last).to_contain_text("shelved")
+    expect(last).to_contain_text("Ada: a spill")
+    expect(page.get_by_role("button", name="Standing 1")).to_be_visible()
+    card.get_by_role("button", name="Unshelve").click()
+    expect(page.get_by_role("button", name="Standing 2")).to_be_visible()
+    reason.fill("the rope is torn")
+    card.get_by_role("button", name="Out of service").click()
+    expect(card).to_contain_text("Out of service by Ada: the rope is torn")
+    card.get_by_role("button", name="Return to service").click()
+    expect(page.get_by_role("button", name="Standing 2")).to_be_visible()
+
+
+def test_the_second_of_two_operators_is_told_what_has_changed(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
+    page = seen.page
+    page.get_by_label("Reason or comment").fill("a spill")
+    seen.refused.add(409)
+    hall.silent = True  # the news has not come yet
+    hall.act("leak-H1-A03", "comment", "Ben", "I am there")
+    page.get_by_role("button", name="Shelve 1 h").click()
+    expect(page.locator("#notice")).to_contain_text("has changed meanwhile (commented by Ben)")
+    assert hall.alarms["leak-H1-A03"]["state"] == "unacknowledged"
+
+
 def test_no_name_no_acknowledgement(console: Open) -> None:
     hall = StandIn()
     hall.leak("H1-A03")

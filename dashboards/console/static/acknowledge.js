@@ -1,10 +1,11 @@
-// Acknowledging: who, at most once asked; what the service said to it, as a sentence. Lives here: the name, the request,
-// the notice. Not here: the buttons and keys that begin it.
+// Acknowledging and the other things that a person does to an alarm: who, at most once asked; what the service said to
+// it, as a sentence. Lives here: the name, the requests, the notice. Not here: the buttons and keys that begin it.
 
 import { post } from "./api.js";
 import { el, text } from "./dom.js";
 import { age, stamp } from "./format.js";
 import { since } from "./clock.js";
+import { words } from "./names.js";
 import { unacknowledged } from "./store.js";
 
 const KEY = "dcim.operator";
@@ -111,6 +112,35 @@ export class Acknowledging extends EventTarget {
     } finally {
       this.#mark(seen.id, false);
     }
+  }
+
+  /** Does something else: `verb` is the last part of the route, `done` what is then told. Resolves to whether it was done. */
+  async act(seen, verb, body, done) {
+    if (this.busy(seen.id)) return false;
+    const by = operator() || (await askOperator());
+    if (!by) return false;
+    this.#mark(seen.id, true);
+    try {
+      const path = `/alarms/${encodeURIComponent(seen.id)}/${verb}`;
+      this.#store.takeAlarm(await post(path, { by, version: seen.version, ...body }));
+      notice(`${done} by ${by}: ${seen.title}.`);
+      return true;
+    } catch (problem) {
+      notice(this.#refused(seen, problem));
+      return false;
+    } finally {
+      this.#mark(seen.id, false);
+    }
+  }
+
+  #refused(seen, problem) {
+    const last = problem.body?.changes?.at(-1);
+    if (problem.body?.alarm) this.#store.takeAlarm(problem.body.alarm);
+    if (last) {
+      const what = [words(last.change).toLowerCase(), last.by && `by ${last.by}`].filter(Boolean).join(" ");
+      return `${seen.title} has changed meanwhile (${what}): look at it again. Nothing was done.`;
+    }
+    return `Nothing was done to ${seen.title}. ${problem.message}`;
   }
 
   #mark(id, busy) {

@@ -6,13 +6,15 @@ import { get } from "./api.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
+import { notice } from "./acknowledge.js";
 import { setButton } from "./alarm-list.js";
-import { returned, stateWords, unacknowledged } from "./store.js";
+import { putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
 const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
 const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
 const COMMENT_MAX = 500;
+const SHELF_S = 3600;
 
 export class AlarmCard {
   #store;
@@ -53,6 +55,18 @@ export class AlarmCard {
     });
     this.button = el("button.main", { type: "button", click: () => this.acknowledge() });
     this.acts = el("div.row.acts", {}, this.button, this.comment);
+    this.reason = el("input", { "aria-label": "Reason or comment", placeholder: "reason or comment", maxlength: COMMENT_MAX });
+    const act = (name, does) => el("button", { type: "button", click: does }, name);
+    this.remark = act("Comment", () => this.#act("comment", "Commented", "comment"));
+    this.shelve = act("Shelve 1 h", () => this.#act("shelve", "Shelved for an hour", "reason", { for_s: SHELF_S }));
+    this.takeOut = act("Out of service", () => this.#act("out-of-service", "Taken out of service", "reason"));
+    this.back = act("", () =>
+      this.alarm?.state === "shelved"
+        ? this.#act("unshelve", "Taken off the shelf", "comment", {}, true)
+        : this.#act("return-to-service", "Returned to service", "comment", {}, true),
+    );
+    this.aside = el("div.row.aside", {}, this.reason, this.remark, this.shelve, this.takeOut, this.back);
+    this.put = el("p");
     const part = (name, ...nodes) => el("section", {}, name ? el("h3", {}, name) : null, ...nodes);
     this.parts = {
       evidence: part("Evidence", this.evidence, this.trend.root),
@@ -70,12 +84,14 @@ export class AlarmCard {
       this.limit,
       this.doubt,
       this.masks,
+      this.put,
       this.over,
       this.parts.evidence,
       this.parts.why,
       this.parts.checks,
       this.parts.actions,
       this.acts,
+      this.aside,
       this.parts.log,
     );
     this.blank = el("p.sub");
@@ -90,6 +106,7 @@ export class AlarmCard {
     this.#point = null;
     this.#failed = "";
     this.comment.value = "";
+    this.reason.value = "";
     this.update();
   }
 
@@ -101,6 +118,19 @@ export class AlarmCard {
   /** Acknowledges what is shown, with the comment. */
   acknowledge() {
     if (this.alarm) this.#acknowledging.acknowledge(this.alarm, this.comment.value.trim());
+  }
+
+  // What is put aside needs a reason, and a comment its words: without them the field is asked for.
+  async #act(verb, done, field, more = {}, optional = false) {
+    const alarm = this.alarm;
+    const said = this.reason.value.trim();
+    if (!alarm) return;
+    if (!said && !optional) {
+      notice(field === "reason" ? "Write the reason first: it is kept for good." : "Write the comment first.");
+      this.reason.focus();
+      return;
+    }
+    if (await this.#acknowledging.act(alarm, verb, { [field]: said, ...more }, done)) this.reason.value = "";
   }
 
   /** Keeps the trend fresh; once a second. */
@@ -146,15 +176,31 @@ export class AlarmCard {
     this.acts.hidden = !fresh;
     if (focused && this.acts.hidden)
       this.root.closest("main, aside")?.querySelector("[aria-current] .what, [aria-selected=true]")?.focus();
+    this.#offer(alarm, standing);
     this.#argue(alarm, standing);
     this.#reason(alarm);
     this.#recount(alarm, standing);
   }
 
+  // What can be done to it besides, and who has put it aside until when.
+  #offer(alarm, standing) {
+    const aside = putAside(alarm);
+    this.aside.hidden = !standing || alarm.state === "suppressed";
+    this.shelve.hidden = alarm.state === "out_of_service" || alarm.state === "shelved";
+    this.takeOut.hidden = alarm.state === "out_of_service";
+    this.back.hidden = !aside;
+    text(this.back, alarm.state === "shelved" ? "Unshelve" : "Return to service");
+    for (const button of [this.remark, this.shelve, this.takeOut, this.back])
+      button.disabled = this.#acknowledging.busy(alarm.id);
+    const { by, reason, until } = alarm.aside ?? {};
+    const end = until ? ` until ${stamp(until)}` : "";
+    optional(this.put, standing && (by ? `${capital(stateWords(alarm))}${end} by ${by}: ${reason}` : alarm.hidden_why));
+  }
+
   // Lists and events leave the history out, so it is fetched whenever it must have grown.
   async #recount(alarm, standing) {
-    const { id, state, priority, since, acknowledged_at } = alarm;
-    const grown = [id, state, priority, since, acknowledged_at].join(" ");
+    const { id, state, priority, since, acknowledged_at, version } = alarm;
+    const grown = [id, state, priority, since, acknowledged_at, version].join(" ");
     if (this.#told.grown === grown) return;
     if (this.#told.id !== id) this.#tell([]);
     this.#told = { id, grown };
@@ -267,6 +313,8 @@ export class AlarmCard {
     }
   }
 }
+
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 function optional(node, sentence) {
   text(node, sentence || "");

@@ -103,12 +103,12 @@ export class AlarmTable {
 
   /** Shows the alarms that the address asks for. */
   update() {
-    const all = this.#store.standing;
+    const all = [...this.#store.standing, ...this.#store.aside];
     const waiting = all.filter(unacknowledged);
     const filter = this.#route.query.get("filter") ?? "";
     const only = this.#route.query.get("show") === "unacknowledged";
     if (document.activeElement !== this.filter) this.filter.value = filter;
-    text(this.standing, `Standing ${all.length}`);
+    text(this.standing, `Standing ${this.#store.standing.length}`);
     text(this.fresh, `Unacknowledged ${waiting.length}`);
     attr(this.standing, "aria-pressed", String(!only));
     attr(this.fresh, "aria-pressed", String(only));
@@ -133,7 +133,12 @@ export class AlarmTable {
     this.word.hidden = !this.word.textContent;
     text(
       this.recent,
-      this.#store.masked ? `${many(this.#store.masked, "more alarm")} masked: explained by one of these` : "",
+      [
+        this.#store.aside.length && `${this.#store.aside.length} put aside, at the end`,
+        this.#store.masked && `${many(this.#store.masked, "more alarm")} masked: explained by one of these`,
+      ]
+        .filter(Boolean)
+        .join(" · "),
     );
     this.#rove();
   }
@@ -193,7 +198,8 @@ export class AlarmTable {
     attr(parts.at, "datetime", alarm.since);
     attr(parts.at, "title", utc(alarm.since));
     attr(parts.since, "at", alarm.since);
-    text(row.children[5], [alarm.acknowledged_by, alarm.comment].filter(Boolean).join(": "));
+    const who = alarm.aside ? [alarm.aside.by, alarm.aside.reason] : [alarm.acknowledged_by, alarm.comment];
+    text(row.children[5], who.filter(Boolean).join(": "));
   }
 
   #pick(event) {

@@ -11,7 +11,11 @@ const STATES = {
   returned: "returned, unacknowledged",
   latched_unacknowledged: "returned, latched, unacknowledged",
   latched_acknowledged: "returned, latched: to be reset",
+  shelved: "shelved",
+  suppressed: "suppressed by design",
+  out_of_service: "out of service",
 };
+const ASIDE = new Set(["shelved", "out_of_service", "suppressed"]);
 const UNACKNOWLEDGED = new Set(["unacknowledged", "returned", "latched_unacknowledged"]);
 const BACK = new Set(["returned", "latched_unacknowledged", "latched_acknowledged"]);
 
@@ -23,6 +27,9 @@ export const unacknowledged = (alarm) => UNACKNOWLEDGED.has(alarm.state);
 
 /** Whether its condition is gone. */
 export const returned = (alarm) => BACK.has(alarm.state);
+
+/** Whether a person or the design has put it aside: it asks for nobody. */
+export const putAside = (alarm) => ASIDE.has(alarm.state);
 
 /** The state of an alarm in words. */
 export const stateWords = (alarm) => STATES[alarm.state] ?? alarm.state;
@@ -48,8 +55,10 @@ export class Store extends EventTarget {
   cdus = new Map();
   coverage = null;
   alarms = new Map();
-  /** Standing alarms, most urgent first. */
+  /** Standing alarms, most urgent first; without those that were put aside. */
   standing = [];
+  /** Alarms on the shelf or out of service, in the same order. */
+  aside = [];
   /** Most urgent alarm by asset key. */
   worst = new Map();
   /** How many findings all of them explain. */
@@ -130,7 +139,9 @@ export class Store extends EventTarget {
   }
 
   #rank() {
-    this.standing = [...this.alarms.values()].sort(byUrgency);
+    const all = [...this.alarms.values()].sort(byUrgency);
+    this.standing = all.filter((alarm) => !putAside(alarm));
+    this.aside = all.filter(putAside);
     this.masked = this.standing.reduce((sum, alarm) => sum + (alarm.masked ?? 0), 0);
     const before = this.worst;
     this.worst = new Map();
