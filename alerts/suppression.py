@@ -36,6 +36,9 @@ WINDOW_ASSETS_MAX = 1_000
 WINDOW_DAYS_MAX = 31
 """Length of a window, days: one without an end in sight is forgotten, and hides for ever."""
 
+NEEDS_MAX = 64
+"""Assets that one depends on, as far as is followed: three times as many as there are between a grid and a rack."""
+
 OffOf: TypeAlias = Callable[[AssetKey], str]
 """Why an asset counts as switched off: its own words; "" where it does not, or where nobody can tell."""
 
@@ -52,11 +55,13 @@ class Reach:
     has nothing to give. The asset is cut off when something stands in every set of a medium."""
     container: Mapping[AssetKey, AssetKey] = field(default_factory=dict)
     """What contains an asset, where something does."""
-    below: Mapping[AssetKey, frozenset[AssetKey]] = field(default_factory=dict)
-    """Everything that an asset feeds, directly or not, with any medium, and what those contain."""
+    contents: Mapping[AssetKey, tuple[AssetKey, ...]] = field(default_factory=dict)
+    """What an asset contains, where it contains anything."""
     level: Mapping[AssetKey, int] = field(default_factory=dict)
     """How far down an asset stands: what feeds it has a smaller number. What feeds itself by way of two media, and what
     follows from that, has none."""
+    topology: Topology = field(default_factory=Topology)
+    """What it was made of."""
 
     def level_of(self, key: AssetKey) -> tuple[int, bool]:
         """For an order in which what feeds comes before what is fed, and what contains before what is contained."""
@@ -67,33 +72,48 @@ class Reach:
         """What contains the asset, or the asset."""
         return self.container.get(key, key)
 
+    def under(self, key: AssetKey, *, downstream: bool) -> set[AssetKey]:
+        """The asset, what it contains and, where that is meant too, everything that it feeds, directly or not, with
+        whatever medium, and what that contains. A walk: for when somebody opens a window, or the topology changes."""
+        found, waiting = {key}, [key]
+        while waiting:
+            here = waiting.pop()
+            onward = list(self.contents.get(here, ()))
+            if downstream:
+                onward += (fed for medium in Medium for fed in self.topology.fed_by(here, medium))
+            fresh = [one for one in onward if one not in found]
+            found.update(fresh)
+            waiting += fresh
+        return found
+
 
 def reach(topology: Topology, assets: Mapping[AssetKey, Asset]) -> Reach:
     """The reach of a topology. Walks all of it once: for when it changes."""
-    container = {
-        key: AssetKey(key.site, asset.within)
-        for key, asset in assets.items()
-        if asset.within and asset.within != key.id
-    }
-    contents: dict[AssetKey, set[AssetKey]] = {}
+    container = _containers(assets)
+    contents: dict[AssetKey, list[AssetKey]] = {}
     for key, holder in container.items():
-        contents.setdefault(holder, set()).add(key)
+        contents.setdefault(holder, []).append(key)
     ways: dict[AssetKey, list[tuple[frozenset[AssetKey], ...]]] = {}
     for medium in Medium:
         fed = dict.fromkeys(edge.fed for edge in topology.edges if edge.medium is medium)
         needs = _needs(topology, medium, fed)
         for key in fed:
             ways.setdefault(key, []).append(tuple(needs[feeder] for feeder in topology.feeders(key, medium)))
-    below: dict[AssetKey, frozenset[AssetKey]] = {}
-    for feeder in dict.fromkeys(edge.feeder for edge in topology.edges):
-        found = {fed for medium in Medium for fed in topology.downstream(feeder, medium)}
-        # A feed's CDU cools racks: what loses its coolant because something lost its power is below as well.
-        found |= {further for fed in list(found) for further in topology.downstream(fed, Medium.COOLANT)}
-        found |= {held for fed in list(found) for held in contents.get(fed, ())}
-        below[feeder] = frozenset(found - {feeder})
-    for holder, held in contents.items():
-        below[holder] = below.get(holder, frozenset()) | held
-    return Reach({key: tuple(found) for key, found in ways.items()}, container, below, _levels(topology))
+    return Reach(
+        ways={key: tuple(found) for key, found in ways.items()},
+        container=container,
+        contents={holder: tuple(held) for holder, held in contents.items()},
+        level=_levels(topology),
+        topology=topology,
+    )
+
+
+def _containers(assets: Mapping[AssetKey, Asset]) -> dict[AssetKey, AssetKey]:
+    return {
+        key: AssetKey(key.site, asset.within)
+        for key, asset in assets.items()
+        if asset.within and asset.within != key.id
+    }
 
 
 def _levels(topology: Topology) -> dict[AssetKey, int]:
@@ -111,7 +131,8 @@ def _levels(topology: Topology) -> dict[AssetKey, int]:
 
 
 def _needs(topology: Topology, medium: Medium, fed: Iterable[AssetKey]) -> dict[AssetKey, frozenset[AssetKey]]:
-    """For each asset: itself, and everything that every way to it leads through."""
+    """For each asset: itself, and everything that every way to it leads through. Below NEEDS_MAX of those, it begins
+    anew: that hides less, and no chain of whatever length that somebody describes fills the memory."""
     needs: dict[AssetKey, frozenset[AssetKey]] = {}
     waiting = list(fed)
     while waiting:
@@ -125,7 +146,7 @@ def _needs(topology: Topology, medium: Medium, fed: Iterable[AssetKey]) -> dict[
             waiting += first  # the graph is acyclic, so this comes to an end
             continue
         shared = frozenset.intersection(*(needs[feeder] for feeder in feeders)) if feeders else frozenset[AssetKey]()
-        needs[key] = shared | {key}
+        needs[key] = shared | {key} if len(shared) < NEEDS_MAX else frozenset({key})
         waiting.pop()
     return needs
 
@@ -243,10 +264,7 @@ class Windows:
                 continue
             covered: set[AssetKey] = set()
             for asset in window.assets:
-                key = AssetKey(window.site, asset)
-                covered.add(key)
-                below = self._reach.below.get(key, frozenset())
-                covered |= below if window.downstream else {one for one in below if self._reach.place(one) == key}
+                covered |= self._reach.under(AssetKey(window.site, asset), downstream=window.downstream)
             for key in covered:
                 self._assets.setdefault(key, []).append(window)
 
@@ -329,7 +347,9 @@ class Suppression:
         )
 
     def follow(self, topology: Topology, assets: Mapping[AssetKey, Asset]) -> None:
-        """The topology has changed: works the reach out anew."""
+        """The plant has changed: works the reach out anew, unless nothing is fed or contained by something else."""
+        if topology.edges == self.reach.topology.edges and _containers(assets) == self.reach.container:
+            return
         self.reach = reach(topology, assets)
         self.windows.follow(self.reach)
 

@@ -94,6 +94,7 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
     await engine.open(at(0))
 
     async def follow() -> None:
+        engine.follow(Topology(), {})
         engine.follow(topology, assets)
 
     print(f"{'':<58} {'least':>9} {'median':>9}")
