@@ -19,6 +19,9 @@ from tests.examples import examples
 
 COLUMNS = ("flow", "pressure", "vibration", "current")
 every = pytest.mark.parametrize("make", list(SCORERS.values()), ids=list(SCORERS))
+MEASURING = [name for name in SCORERS if name != "forest"]
+measuring = pytest.mark.parametrize("make", [SCORERS[name] for name in MEASURING], ids=MEASURING)
+"""Those that tell how far outside a value lies. To a forest, all beyond what it has seen is one."""
 Make = Callable[[], Scorer]
 
 
@@ -38,12 +41,27 @@ def healthy(rows: int, seed: int = 0) -> pl.DataFrame:
 
 def shifted(rows: int, at: int, seed: int = 1) -> pl.DataFrame:
     """Healthy until row `at`; from there on the flow is ten of its sizes lower."""
-    frame = healthy(rows, seed)
+    return moved(rows, at, seed, flow=-20.0)
+
+
+def moved(rows: int, at: int, seed: int = 1, **by: float) -> pl.DataFrame:
+    """Healthy until row `at`; from there on these columns are another amount."""
     fallen = pl.int_range(pl.len()) >= at
-    return frame.with_columns(flow=pl.when(fallen).then(pl.col("flow") - 20.0).otherwise(pl.col("flow")))
+    return healthy(rows, seed).with_columns(
+        pl.when(fallen).then(pl.col(column) + step).otherwise(pl.col(column)) for column, step in by.items()
+    )
 
 
 @every
+def test_a_pump_that_fails_is_found_soon_and_not_before(make: Make) -> None:
+    scorer = make().fit(healthy(600), COLUMNS)
+    told = scorer.score(moved(400, 200, flow=-20.0, pressure=15.0, vibration=0.2))
+    assert not told["found"][:200].any()
+    assert told["found"][230:260].all()
+    assert told.filter(pl.col("found"))["because"].is_in(["flow", "pressure", "vibration"]).mean() > 0.95
+
+
+@measuring
 def test_a_shift_is_found_soon_and_its_column_named(make: Make) -> None:
     scorer = make().fit(healthy(600), COLUMNS)
     told = scorer.score(shifted(400, 200))
@@ -57,7 +75,7 @@ def test_a_shift_is_found_soon_and_its_column_named(make: Make) -> None:
 
 
 @every
-@settings(max_examples=examples(10), deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(cut=st.integers(1, 159), seed=st.integers(0, 50))
 def test_what_comes_later_changes_nothing(make: Make, cut: int, seed: int) -> None:
     scorer = make().fit(healthy(200), COLUMNS)
@@ -118,7 +136,7 @@ def test_one_row_and_none(make: Make) -> None:
     assert scorer.score(healthy(0)).height == 0
 
 
-@every
+@measuring
 def test_one_column_alone_is_enough(make: Make) -> None:
     told = make().fit(healthy(600), ["flow"]).score(shifted(400, 200))
     assert told["found"][230:260].all()

@@ -6,11 +6,14 @@ tables come from."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, Self
 
 import polars as pl
 
+from dcim.detect.learned.models import MODELS
 from dcim.detect.learned.shift import Shift
+from dcim.detect.learned.still import Still
 
 
 class Scorer(Protocol):
@@ -36,8 +39,8 @@ class Scorer(Protocol):
         ...
 
 
-SCORERS: Mapping[str, Callable[[], Scorer]] = {"shift": Shift}
-"""By name."""
+SCORERS: Mapping[str, Callable[[], Scorer]] = {"shift": Shift} | {kind: partial(Still, kind) for kind in MODELS}
+"""By name: what moved lately, and what does not fit a model of the training rows."""
 
 
 def generic() -> Scorer:
