@@ -99,20 +99,25 @@ def run(history: History, out: Path, kinds: Sequence[str], seed: int) -> list[st
 def train_kind(history: History, kind: str, seed: int) -> Trained:
     """The models of one kind of asset. Raises Permanent where there is too little to learn from."""
     columns = columns_of(history.plant, kind)
-    cells = columns.points.size
-    bins = max(1, -int((history.start - history.end) / timedelta(seconds=BIN_S) // 1))
-    bins = min(bins, max(1, CELLS_MAX // cells))
-    start = max(history.start, history.end - timedelta(seconds=bins * BIN_S))
-    means = means_of(history.read(columns.points[columns.points >= 0].tolist(), start), columns.points, start, bins)
+    step = timedelta(seconds=BIN_S)
+    begins = history.start - timedelta(microseconds=to_us(history.start) % int(BIN_S * SECOND_US))
+    whole = -int((begins - history.end) // step)
+    bins = min(whole, max(1, CELLS_MAX // columns.points.size))
+    begins += (whole - bins) * step
+    frames = history.read(columns.points[columns.points >= 0].tolist(), begins)
+    means = means_of(frames, columns.points, begins, bins)
+    told = np.flatnonzero(~np.isnan(means).all(axis=(0, 1)))  # from the first to the last minute of which anything is
+    first, beyond = (int(told[0]), int(told[-1]) + 1) if len(told) else (0, bins)
+    means, begins, bins = means[:, :, first:beyond], begins + first * step, beyond - first
     about: dict[str, Any] = {
         "source": history.source,
-        "start": start.isoformat(),
-        "end": history.end.isoformat(),
+        "start": begins.isoformat(),
+        "end": (begins + bins * step).isoformat(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": {name: version(name) for name in ("dcim", "numpy", "scikit-learn")},
         "odd_times_left_out": len(history.odd),
     }
-    return train(columns, means, usual(history, columns, start, bins), BIN_S, seed, about)
+    return train(columns, means, usual(history, columns, begins, bins), BIN_S, seed, about)
 
 
 def means_of(frames: Iterator[pl.DataFrame], points: Numbers, start: datetime, bins: int) -> Floats:
@@ -192,6 +197,8 @@ def recording(folder: Path) -> History:
         points = from_table(pl.read_parquet(folder / "points.parquet"))
         truth = pl.read_parquet(folder / "truth.parquet", columns=["harmful", "maintenance", "onset", "end"])
         files = [folder / Path(str(name)).name for name in manifest["files"]]
+        for file in files:
+            file.stat()  # Polars does not say which one is missing
         schemas = [pl.read_parquet_schema(file) for file in files]
     except FileNotFoundError as error:
         raise Permanent(

@@ -173,7 +173,8 @@ def train(columns: Columns, means: Floats, usual: Bools, bin_s: float, seed: int
     """
     where = f"kind {columns.kind}"
     means = np.where(usual[:, None, :], means, np.nan)
-    told = np.isnan(means).mean(axis=2) <= 1.0 - SHARE_MIN  # [assets, columns]
+    lasts = np.maximum(usual.sum(axis=1), 1)[:, None]
+    told = (~np.isnan(means)).sum(axis=2) >= np.maximum(SHARE_MIN * lasts, 2.0)  # [assets, columns]
     varies = np.array([_moves(means[told[:, number], number]) for number in range(len(columns.names))], np.bool_)
     chosen = np.flatnonzero((told.mean(axis=0) >= SHARE_MIN) & varies)
     present = told[:, chosen].any(axis=1) if len(chosen) else np.zeros(len(columns.assets), np.bool_)
