@@ -27,21 +27,21 @@ class ShiftSettings:
 
     fast_rows: float = 8.0
     """Time constant of the fast mean."""
-    slow_rows: float = 200.0
+    slow_rows: float = 80.0
     """Time constant of the slow mean."""
     drift: float = 9.0
     """A column that only drifts has its usual size times the root of 1 + drift; one that is only noise, times 1."""
-    reference: float = 2.3
+    reference: float = 2.6
     """What the CUSUM takes off at each row, in usual sizes."""
-    limit: float = 15.0
+    limit: float = 7.0
     """Where the CUSUM finds something, in usual sizes."""
     unusual: float = 3.0
     """From here on a row is unusual, in usual sizes: score 1. Such rows are not learned from."""
-    over: float = 0.3
+    over: float = 0.25
     """Something is over when its measure is down to this share of the largest that it was …"""
     over_rows: int = 10
     """… for so many rows."""
-    settle_rows: int = 40
+    settle_rows: int = 80
     """For so long after that nothing is judged, and the slow mean follows quickly."""
     heard_rows: int = 5
     """For so long a column without a value counts as heard."""
