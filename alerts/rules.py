@@ -72,6 +72,7 @@ Kind: TypeAlias = Literal[
     "sensor_frozen",
     "sensor_implausible",
     "sensors_disagree",
+    "unusual_behaviour",
     "clock_wrong",
     "point_stale",
     "source_silent",

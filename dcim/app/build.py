@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
+import polars as pl
 import structlog
 
 from alerts import rules
@@ -36,6 +37,7 @@ from collectors.codecs.topics import common, matcher
 from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from collectors.publish import Broker
+from dcim.app import models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.clock import SAY_S, Clock
@@ -63,11 +65,13 @@ from dcim.app.watch import Watch
 from dcim.core import account
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent, Transient
+from dcim.core.findings import FindingKind
 from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
+from dcim.core.plant import Plant, survey
 from dcim.core.points import PointIndex, PointRecord
-from dcim.core.ports import Backlog, Books, Codec, Forwarding, SourceStatus, TelemetryStore, Upkept
+from dcim.core.ports import Backlog, Books, Codec, Detector, Forwarding, SourceStatus, TelemetryStore, Upkept
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.clocks import Clocks
@@ -78,10 +82,12 @@ from dcim.detect.electrical import Electrical
 from dcim.detect.flow import Flow
 from dcim.detect.keeping import Keeping
 from dcim.detect.leak import Inventory
+from dcim.detect.learned.classes import Trained
 from dcim.detect.limits import Limits
 from dcim.detect.sensors import Sensors
 from dcim.detect.silence import Silence
 from dcim.detect.thermal import Heat
+from dcim.detect.unusual import Unusual
 from dcim.detect.ways import Way, Ways
 from dcim.detect.window import Window
 from dcim.store.embedded import EmbeddedStore
@@ -102,6 +108,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
         ruleset = _rules(settings)
+        trained = _trained(settings)
         sources = _Sources(settings)
         listening = closing.enter_context(_bound(settings.http.bind))
         index = PointIndex(settings.store.points_max)
@@ -127,7 +134,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         known = norms.load()
         learners = (Sensors, Heat, Cooling, Electrical)
         sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
-        detectors = (Limits(ruleset.limits), sensors, Inventory(), heat, cooling, Damp(), electrical)
+        detectors: list[Detector] = [Limits(ruleset.limits), sensors, Inventory(), heat, cooling, Damp(), electrical]
+        if trained:
+            detectors.append(Unusual(trained))
 
         def keep() -> None:
             norms.save({one.name: one.norms for one in (sensors, heat, cooling, electrical)})
@@ -210,6 +219,8 @@ def check(settings: Settings) -> list[str]:
     if not lines:
         lines.append("no source: add a [[sources]] table")
     lines.append(f"{len(ruleset.rules)} rules from {settings.alarms.rules or 'the shipped set'}")
+    trained = _trained(settings)
+    lines += [f"model of {line}" for line in models.describe(trained)] or ["no learned models: dcim train makes some"]
     lines += _describe_store(settings.store)
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
@@ -236,6 +247,48 @@ async def init_store(settings: Settings, *, dry_run: bool, shorten: bool) -> lis
     finally:
         await server.close()
     return [f"{'would ' if dry_run else ''}{change}" for change in changes] or ["nothing to do: all is as it should be"]
+
+
+@contextlib.contextmanager
+def opened_store(settings: Settings) -> Iterator[tuple[TelemetryStore, Plant]]:
+    """The store of these settings, and the plant that it knows, for whoever wants to read it while no service runs.
+    Raises Permanent for a store that keeps nothing, and as the store does."""
+    if settings.store.kind == "memory":
+        raise Permanent("a store in memory has no history", where="store.kind", todo="Choose another store.")
+    index, placements = PointIndex(settings.store.points_max), _placements(settings)
+    with _store(settings, Clock(), index, SeriesBook(index, placements)) as store:
+        yield store, survey(index, placements)
+
+
+async def train_from_store(
+    settings: Settings, out: Path, kinds: Sequence[str], seed: int, days: float, *, accept_unusual: bool
+) -> list[str]:
+    """Trains on the last days that the store holds; answers lines for people. Times in which an alarm stood at an asset
+    are not learned from; accept_unusual: but for alarms that earlier models raised. Raises Permanent and Transient as
+    the store, the journal and the training do."""
+    with opened_store(settings) as (store, plant):
+        newest = store.latest()["time"].max()
+        if not isinstance(newest, datetime):
+            raise Permanent("there is nothing in the store to learn from", where="store")
+        end = newest + timedelta(microseconds=1)
+        journal = SqlJournal(settings.alarms.journal)
+        await journal.open()
+        try:
+            told = await training.transitions(journal, end)
+        finally:
+            await journal.close()
+        if accept_unusual:
+            told = [row for row in told if row.kind is not FindingKind.UNUSUAL_BEHAVIOUR]
+
+        def read(points: Sequence[int], since: datetime) -> Iterator[pl.DataFrame]:
+            day = since
+            while day < end:
+                until = min(day + timedelta(days=1), end)
+                yield store.window(points, day, until, timedelta(seconds=training.BIN_S))
+                day = until
+
+        history = training.History("the store", plant, end - timedelta(days=days), end, read, training.stood(told, end))
+        return training.run(history, out, kinds, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,6 +631,10 @@ def _told(keep: Callable[[], None]) -> None:
 
 def _rules(settings: Settings) -> rules.Ruleset:
     return rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default()
+
+
+def _trained(settings: Settings) -> tuple[Trained, ...]:
+    return models.load(settings.detection.models) if settings.detection.models else ()
 
 
 def _bound(bind: str) -> socket.socket:

@@ -201,6 +201,62 @@ def simulate(
         run(recorded(begins, seed, days=days, racks=racks, faults=faults, scenario=scenario, pace=of), out)
 
 
+@app.command(
+    epilog="Examples: dcim train month --out site.models; "
+    "dcim train --from-store --config site.toml --out site.models; "
+    "dcim train racks.csv --kind Rack --time when --asset rack --out site.models"
+)
+def train(
+    out: Annotated[Path, typer.Option("--out", help="File of models to write; one that is there is replaced.")],
+    history: Annotated[
+        Path | None,
+        typer.Argument(help="Folder that dcim simulate --out wrote, or a CSV or Parquet file. None with --from-store."),
+    ] = None,
+    from_store: Annotated[
+        bool, typer.Option("--from-store", help="Train from the store of --config. The service must not run on it.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings in TOML, for --from-store.")] = None,
+    days: Annotated[float, typer.Option(help="How far back to go in the store.", min=0.1, max=3_650)] = 30.0,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Kind of asset: Rack, CDU, PowerMeter, Gpu …; may be repeated.")
+    ] = None,
+    time: Annotated[str, typer.Option("--time", help="Column of time, of a CSV or Parquet file.")] = "time",
+    asset: Annotated[
+        str | None, typer.Option("--asset", help="Column that names the asset. All rows are one asset's if left out.")
+    ] = None,
+    separator: Annotated[str, typer.Option("--separator", help="Between the columns of a CSV file.")] = ",",
+    site: Annotated[str, typer.Option("--site", help="Site of a file's assets.")] = "site",
+    accept_unusual: Annotated[
+        bool, typer.Option("--accept-unusual", help="Learn also what earlier models alarmed about: it is usual now.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same history and seed make the same models.", min=0)] = 1,
+) -> None:
+    """Trains the models of what is usual from history, for detection.models. Times of alarms and of known faults are
+    left out."""
+    from dcim.app import training  # noqa: PLC0415  heavy: scikit-learn
+
+    if from_store == (history is not None):
+        raise typer.BadParameter("give one of the two", param_hint="HISTORY, --from-store")
+    kinds = kind or []
+    if history is None:
+        import asyncio  # noqa: PLC0415
+
+        from dcim.app.build import train_from_store  # noqa: PLC0415
+        from dcim.app.settings import load  # noqa: PLC0415
+
+        if config is None:
+            raise typer.BadParameter("is needed with --from-store", param_hint="--config")
+        lines = asyncio.run(train_from_store(load(config), out, kinds, seed, days, accept_unusual=accept_unusual))
+    elif history.is_dir():
+        lines = training.run(training.recording(history), out, kinds, seed)
+    else:
+        if len(kinds) != 1:
+            raise typer.BadParameter("say which one kind of asset the file is about", param_hint="--kind")
+        lines = training.run(training.table(history, kinds[0], time, asset, separator, site), out, kinds, seed)
+    for line in lines:
+        typer.echo(line)
+
+
 def _instant(text: str, option: str) -> datetime:
     """An instant with its zone, out of an option."""
     try:

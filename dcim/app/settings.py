@@ -276,6 +276,13 @@ class Alarms(_Section):
     """Pace of the detectors that look at windows."""
 
 
+class Detection(_Section):
+    """The detectors, as far as they can be set."""
+
+    models: Path | None = None
+    """File of trained models, from `dcim train`. Without one, nothing is judged by learned models."""
+
+
 class Http(_Section):
     """The HTTP API and the console."""
 
@@ -317,6 +324,7 @@ class Settings(BaseSettings):
     sources: tuple[Source, ...] = ()
     store: Store = Store()
     alarms: Alarms = Alarms()
+    detection: Detection = Detection()
     http: Http = Http()
     assets: tuple[PlacedAsset, ...] = ()
 

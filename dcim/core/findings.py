@@ -76,6 +76,8 @@ class FindingKind(StrEnum):
     """A sensor says what cannot be."""
     SENSORS_DISAGREE = "sensors_disagree"
     """Sensors of the same thing are apart; which one is wrong is not known."""
+    UNUSUAL_BEHAVIOUR = "unusual_behaviour"
+    """An asset does not behave as the models know it that were trained on its history."""
     CLOCK_WRONG = "clock_wrong"
     """A sender's clock is ahead, behind, or stands still."""
     POINT_STALE = "point_stale"

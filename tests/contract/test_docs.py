@@ -14,6 +14,7 @@ from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTo
 from dcim.app.settings import (
     Alarms,
     BrokerSource,
+    Detection,
     Http,
     ListenerSource,
     PlacedAsset,
@@ -39,7 +40,7 @@ def rows(page: str) -> set[str]:
     return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Http, PlacedAsset])
+@pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset])
 def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
     assert set(section.model_fields) - {"tls", "retention", "influx"} <= rows("settings.md")
     assert {f"tls.{key}" for key in Tls.model_fields} <= rows("settings.md")
