@@ -77,7 +77,7 @@ from dcim.detect.damp import Damp
 from dcim.detect.electrical import Electrical
 from dcim.detect.flow import Flow
 from dcim.detect.keeping import Keeping
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.limits import Limits
 from dcim.detect.sensors import Sensors
 from dcim.detect.silence import Silence
@@ -125,12 +125,12 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
         norms = NormsFile(_norms_path(settings))
         known = norms.load()
-        learners = (Sensors, Heat, Cooling, Electrical)
-        sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
-        detectors = (Limits(ruleset.limits), sensors, Inventory(), heat, cooling, Damp(), electrical)
+        learners = (Sensors, Leaks, Heat, Cooling, Electrical)
+        sensors, leaks, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
+        detectors = (Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical)
 
         def keep() -> None:
-            norms.save({one.name: one.norms for one in (sensors, heat, cooling, electrical)})
+            norms.save({one.name: one.norms for one in (sensors, leaks, heat, cooling, electrical)})
 
         closing.callback(_told, keep)
         engine = Engine(ruleset, journal, asset_of=lambda key: watch.asset(key))  # noqa: PLW0108  the watch comes after

@@ -13,7 +13,7 @@ from dcim.core.live import Latest
 from dcim.core.times import to_us
 from dcim.detect.contact import Contact
 from dcim.detect.flow import Flow
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.limits import Limits
 from dcim.detect.silence import Silence
 from tests.scenarios.loop import START, Loops, Series, at, healthy, history, now, taken, window
@@ -32,7 +32,7 @@ def first_found(
     given: Mapping[tuple[str, str], Series | float], *, seed: int = 0, until_s: float = LASTS_S
 ) -> tuple[float, Finding] | None:
     """When the inventory is first thought to fall, in seconds, and the finding."""
-    loops, detector = Loops(), Inventory()
+    loops, detector = Loops(), Leaks()
     frame = history(loops, LASTS_S, given, seed=seed)
     for second in np.arange(150.0, until_s, 5.0):
         answer = detector.detect(window(frame, detector, loops.plant, second), loops.plant, at(second))
