@@ -26,6 +26,8 @@ class GushSettings:
     coolant shrink within half a minute (1 L)."""
     both_litres: float = 1.5
     """The same where level and pressure show it both."""
+    begun_litres: float = 0.5
+    """So much of it must have shown in the reading before, where both show it: five times a pressure's noise."""
     rate_lpm: float = 8.0
     """Between the last two readings: it goes on. Twice what a fitting loses, and under what a burst does (20)."""
     expansion_error_share: float = 0.3
@@ -56,7 +58,8 @@ def gush(stock: Stock, settings: GushSettings) -> Gush:
     pressure = _drop(stock.by_pressure_l, stock, settings)
     both = (level.last_l >= settings.both_litres) & (pressure.last_l >= settings.both_litres)
     goes_on = (level.rate_lpm >= settings.rate_lpm) | (pressure.rate_lpm >= settings.rate_lpm)
-    both &= goes_on
+    # A device that is emptied at once is a step between two readings; what pours is on its way down in the first.
+    both &= goes_on & (np.fmax(level.one_before_l, pressure.one_before_l) >= settings.begun_litres)
     return Gush(
         level.alone(settings) | both,
         pressure.alone(settings) | both,

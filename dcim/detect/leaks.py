@@ -95,6 +95,9 @@ class _Hours:
     pressure: Ebb | None = None
     rise_level: Ebb | None = None
     rise_pressure: Ebb | None = None
+    level_told: bool = True
+    pressure_told: bool = True
+    """Whether it was read all the while, so that its silence says something."""
     thinned_us_cm: float = math.nan
     """By how much the conductivity has fallen since the level began to rise."""
 
@@ -228,7 +231,11 @@ class Leaks:
             ]
             rising = ebbs[2] or ebbs[3]
             thinned = _fallen(conductivity[row], rising.minutes) if rising else math.nan
-            yield _Hours(ebbs[0], ebbs[1], ebbs[2], ebbs[3], thinned)
+            since = max(one.minutes for one in ebbs if one) if any(ebbs) else 1
+            level_told, pressure_told = (
+                bool(np.isnan(each[row, -since:]).mean() < 0.3) for each in (level_l, by_pressure_l)
+            )
+            yield _Hours(ebbs[0], ebbs[1], ebbs[2], ebbs[3], level_told, pressure_told, thinned)
 
     # --- water that comes in ---
 
@@ -243,7 +250,7 @@ class Leaks:
         found = [one for one in (level, pressure) if one and one.found]
         if not found:
             return any(one.sure >= 1.0 and one.goes_on for one in (level, pressure) if one)
-        sign = _opposed(level, pressure, cushion, settings)
+        sign = _opposed(hours, level, pressure, cushion, settings)
         if sign:
             return sign.replace("falls", "rises").replace("fall", "rise")
         best = max(found, key=lambda one: one.sure)
@@ -452,7 +459,7 @@ class _Case:
                     "its inventory has fallen, slower and slower: so does air that finds its way out after service"
                 )
             return
-        sign = _opposed(level, pressure, self.cushion, self.settings)
+        sign = _opposed(self.hours, level, pressure, self.cushion, self.settings)
         if sign:
             self.doubts.append(sign)
             return
@@ -639,18 +646,23 @@ class _Case:
                 yield Evidence("The exchanger leaks", shows, Bearing.UNKNOWN, outside.id)
 
 
-def _opposed(level: Ebb | None, pressure: Ebb | None, cushion: float, settings: LeakSettings) -> str:
-    """Why a fall that one of the two shows is not believed, in a loop of which is known that both would show it."""
-    closed = cushion >= settings.cushion_closed
-    level_l = level.litres if level and level.sure >= 0.5 else 0.0
-    pressure_l = pressure.litres if pressure and pressure.sure >= 0.5 else 0.0
+def _opposed(hours: _Hours, level: Ebb | None, pressure: Ebb | None, cushion: float, settings: LeakSettings) -> str:
+    """Why a fall that one of the two shows is not believed, where the other would show it, and does not."""
+    level_l = level.litres if level else 0.0
+    pressure_l = pressure.litres if pressure else 0.0
     share = settings.seepage.agree_share
-    if closed and level and level.found and pressure_l < share * level_l:
+    known = hours.pressure_told and cushion >= settings.cushion_closed
+    if known and level and level.found and pressure_l < share * level_l:
         return "its level falls, the pressure of its closed loop does not: the level sensor drifts"
-    if level is not None or settings.seepage.level_l > 2.0 * pressure_l:
-        # A level that has not moved by half of its threshold may yet follow.
-        return ""
-    return "the pressure of its loop falls, its level does not: gas is lost, or the sensor drifts"
+    # A level that has not come to half of its threshold may yet follow; until then the pressure is believed.
+    if (
+        hours.level_told
+        and pressure
+        and pressure.found
+        and level_l < share * pressure_l > 0.5 * settings.seepage.level_l
+    ):
+        return "the pressure of its loop falls, its level does not: gas is lost, or the sensor drifts"
+    return ""
 
 
 def _fill_lines(loop: LoopPoints, words: str) -> Iterator[Evidence]:

@@ -10,6 +10,7 @@ Lives here: the record, and the tests over it. Not here: minutes (falls.py), wha
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import numpy as np
 from dcim.core.assets import AssetKey
 from dcim.core.times import SECOND_US
 from dcim.detect.loops import ATMOSPHERE_KPA, Loops, Stock, StockSettings
+from dcim.detect.slopes import stepped
 from dcim.detect.traces import Floats
 from dcim.detect.wide import Bools, Numbers, any_of, median, over
 
@@ -59,6 +61,8 @@ class SeepageSettings:
     goes_on_share: float = 0.7
     """A leak falls as fast in the second half as in the first, to this share; a purge that has gone on for slow_min has
     come to 0.57, and a step to 0."""
+    goes_on_z: float = 1.5
+    """By so many standard errors."""
     agree_share: float = 0.4
     """Level and pressure agree when one shows at least so much of the litres that the other does."""
     starts_min: int = 3
@@ -282,16 +286,22 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
         # From the smoothed value at the onset: what it was made of lies before it.
         if minutes < 4:
             continue
-        rate, first, second = _rate(stretch), _rate(stretch[: minutes // 2 + 1]), _rate(stretch[minutes // 2 :])
-        enough = settings.quick_min if rate >= settings.quick_lpm else settings.slow_min
+        half = minutes // 2
+        rate, _ = _rate(stretch)
+        first, first_error = _rate(stretch[: half + 1])
+        second, second_error = _rate(stretch[half:])
+        share = settings.goes_on_share
+        surplus = second - share * max(first, 0.0)
+        error = math.hypot(second_error, share * first_error)
+        t = np.arange(len(stretch), dtype=np.float64)
         found = Ebb(
             litres=rate * minutes,
             sure=float(fall_l) / threshold_l,
             rate_lpm=rate,
             since_us=until_us - minutes * MINUTE_US,
             minutes=minutes,
-            goes_on=second >= settings.goes_on_share * max(first, 0.0) and second > 0.0,
-            long_enough=minutes >= enough,
+            goes_on=second > 0.0 and surplus >= settings.goes_on_z * error and not stepped(stretch, t, -rate),
+            long_enough=minutes >= (settings.quick_min if rate >= settings.quick_lpm else settings.slow_min),
         )
         if best is None or (found.found, found.sure) > (best.found, best.sure):
             best = found
@@ -342,7 +352,12 @@ def _trailing(values: Floats, minutes: int) -> Floats:
     return mean
 
 
-def _rate(values: Floats) -> float:
-    """Litres a minute by which the values fall, by least squares."""
+def _rate(values: Floats) -> tuple[float, float]:
+    """Litres a minute by which the values fall, by least squares, and its standard error."""
+    if len(values) < 3:
+        return 0.0, math.inf
     t = np.arange(len(values)) - (len(values) - 1) / 2.0
-    return -float(values @ t / (t @ t)) if len(values) >= 2 else 0.0
+    squares = float(t @ t)
+    slope = float(values @ t) / squares
+    rest = values - values.mean() - slope * t
+    return -slope, math.sqrt(float(rest @ rest) / (len(values) - 2) / squares)
