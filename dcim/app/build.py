@@ -125,8 +125,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
         norms = NormsFile(_norms_path(settings))
         known = norms.load()
-        learners = (Sensors, Leaks, Heat, Cooling, Electrical)
-        sensors, leaks, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
+        learners = (Sensors, Heat, Cooling, Electrical)
+        sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
+        leaks = Leaks(known.get(Leaks.name))
         detectors = (Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical)
 
         def keep() -> None:
@@ -140,7 +141,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             placements=_placements(settings),
             latest=_remembered(store, started),
             window=Window(max(detector.needs.look_back for detector in detectors)),
-            sentinels=(Contact(), Flow()),
+            sentinels=(Contact(losing=leaks.losing), Flow()),
             detectors=detectors,
             vigils=(  # causes first, so that what follows from them finds them standing
                 Keeping(ledger, lambda: intake.trouble, lambda: _backlog(store)),

@@ -10,10 +10,11 @@ Not here: the tests (falls.py, seepage.py, gush.py), what a loop holds (loops.py
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -128,11 +129,17 @@ class Leaks:
         self._loops = Loops(Plant())
         self._record = Record(self.settings.seepage, self.settings.stock)
         self._hours: tuple[_Hours, ...] = ()
+        self._losing: Mapping[AssetKey, tuple[datetime, Evidence]] = MappingProxyType({})
 
     @property
     def norms(self) -> Norms:
         """What has been learned by now."""
         return self.study.norms
+
+    def losing(self, cdu: AssetKey) -> tuple[datetime, Evidence] | None:
+        """What the last look said of a loop's loss, and when, for whoever has a wet contact there; None where it found
+        none. Any thread may ask."""
+        return self._losing.get(cdu)
 
     def learn(self, exempt: AbstractSet[AssetKey]) -> None:
         """Learns the flow meters' error and the gas cushions, as every Learner."""
@@ -183,6 +190,13 @@ class Leaks:
                     unknown.append(Unknown(kind, loop.subject, answer))
                 elif answer:
                     between.add((kind, loop.subject))
+        self._losing = MappingProxyType(
+            {
+                AssetKey(finding.subject.site, finding.subject.asset): (at, Evidence("The loop", finding.summary))
+                for finding in findings
+                if finding.kind is FindingKind.LEAK_SUSPECTED
+            }
+        )
         keys = [loop.cdu.key for loop in self._loops.loops]
         self.study.looked(
             at,
@@ -217,8 +231,13 @@ class Leaks:
         record, settings = self._record, self.settings.seepage
         until_us = record.until_us or 0
         level_l = record["level_l"]
-        tides = [(tide(litres, record, settings, sign), limit) for sign in (1.0, -1.0) for litres, limit in (
-            (level_l, settings.level_l), (by_pressure_l, settings.pressure_l))]  # fmt: skip
+        expansion_l, moved = record["expansion_l"], record["moved"] > 0.0
+        sensors = ((level_l, settings.level_l), (by_pressure_l, settings.pressure_l))
+        tides = [
+            (tide(litres, expansion_l, moved, settings, sign), limit)
+            for sign in (1.0, -1.0)
+            for litres, limit in sensors
+        ]
         lost = np.array([(one.fall_l >= 0.5 * limit).any(axis=0) for one, limit in tides])
         conductivity = record["conductivity_us_cm"]
         for row in range(len(self._loops)):

@@ -255,10 +255,10 @@ class Tide:
     """[spans, loops]: minute since when."""
 
 
-def tide(litres: Floats, record: Record, settings: SeepageSettings, sign: float = 1.0) -> Tide:
-    """The CUSUM of these litres, [loops, minutes]; sign −1 looks for what comes in."""
-    expansion = record["expansion_l"]
-    inventory = sign * _without_moves(litres - expansion, record["moved"] > 0.0)
+def tide(litres: Floats, expansion: Floats, moved: Bools, settings: SeepageSettings, sign: float = 1.0) -> Tide:
+    """The CUSUM of these litres at the last minute; all of them [loops, minutes]. expansion: litres that the loop is
+    larger by. moved: minutes in which a pump moved the level by itself. sign −1 looks for what comes in."""
+    inventory = sign * _without_moves(litres - expansion, moved)
     smooth = _trailing(inventory, settings.smooth_min)
     warm = _trailing(_filled(expansion), settings.smooth_min)
     minutes = litres.shape[1]
