@@ -263,7 +263,7 @@ class Contact:
         if circuit is not None:
             line, lost = self._balance(circuit, moment)
             evidence.append(line)
-            told = [line for cdu in circuit.cdus if (line := self._told(cdu, moment)) is not None]
+            told = [said for cdu in circuit.cdus if (said := self._told(cdu, moment)) is not None]
             evidence.extend(told)
             if lost or told:  # the flow may be what tells: it counts once
                 factors.append(self.settings.losing_factor if told else self.settings.balance_factor)

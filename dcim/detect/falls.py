@@ -19,6 +19,8 @@ from dcim.detect.wide import Bools, Numbers
 
 _SEN_LOSS = 1.05
 """As in slopes.py."""
+_SCREEN_SHARE = 0.8
+"""Least squares and the median of pairs tell a fall alike, to this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +161,14 @@ def quiet(
     correlation = np.clip(correlation, 0.0, 0.9)
     sigma = np.maximum(np.sqrt(squares / (longest - 2)), sigma_min)
     falls = np.zeros(len(inventory), np.bool_)
+    warmth = np.where(np.isnan(expansion), 0.0, expansion)
+    least = _SCREEN_SHARE * settings.loss_lpm_back * bin_s / 60.0
     for bins in spans:
         t = np.arange(bins) - (bins - 1) / 2.0
-        per_bin = inventory[:, -bins:] @ t / (t @ t)
-        falls |= -per_bin * math.sqrt(float(t @ t)) > settings.screen_z * sigma
+        fall = -(inventory[:, -bins:] @ t) / (t @ t)
+        doubt = settings.expansion_error_share * np.ptp(warmth[:, -bins:], axis=1) / bins
+        falls |= (fall * math.sqrt(float(t @ t)) > settings.screen_z * sigma) & (fall - doubt > least)
     error = _SEN_LOSS * sigma * np.sqrt((1.0 + correlation) / (1.0 - correlation)) / math.sqrt(float(t @ t))
-    known = np.where(np.isnan(expansion[:, -longest:]), 0.0, expansion[:, -longest:])
-    doubt = settings.expansion_error_share * np.ptp(known, axis=1) / longest
     finest_lpm = (settings.z_min * error + doubt) * 60.0 / bin_s
     silent: Bools = ready & ~falls & (finest_lpm <= settings.told_lpm)
     return silent

@@ -347,15 +347,16 @@ class _Case:
         self._hear_hours()
         self._hear_flow()
         self._hear_make_up()
-        contacts, places = self._contact_lines()
+        contacts, places = self._contact_lines() if self.clues or self.weak else ([], [])
         best = self._best()
         together = self._together(best, places)
         if best or together:
             return self._finding(best, together, contacts, places)
-        if self.weak or (self.fills and self.fills.starts == self.settings.seepage.starts_min - 1):
-            return True
         if self.doubts:
             return self.doubts[0]
+        near = any(one.goes_on and not one.stopped for one in (self.hours.level, self.hours.pressure) if one)
+        if self.weak or near or (self.fills and self.fills.starts == self.settings.seepage.starts_min - 1):
+            return True
         told = [one for one in (*levels, *([pressure] if pressure else [])) if not one.why]
         if not told:
             return why
@@ -468,14 +469,9 @@ class _Case:
         level, pressure = self.hours.level, self.hours.pressure
         found = [one for one in (level, pressure) if one and one.found]
         if not found:
-            slows = next((one for one in (level, pressure) if one and one.sure >= 1.0 and not one.goes_on), None)
-            if (
-                slows is not None
-                and slows.rate_lpm > 0.0
-                and slows.since_us > self.grid.until_us - 6 * 3_600 * SECOND_US
-            ):
+            if any(one.slows for one in (level, pressure) if one):
                 self.doubts.append(
-                    "its inventory has fallen, slower and slower: so does air that finds its way out after service"
+                    "its inventory falls slower and slower: so does air that finds its way out after service"
                 )
             return
         sign = _opposed(self.hours, level, pressure, self.cushion, self.settings)

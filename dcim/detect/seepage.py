@@ -63,6 +63,10 @@ class SeepageSettings:
     come to 0.57, and a step to 0."""
     goes_on_z: float = 1.5
     """By so many standard errors."""
+    stopped_min: int = 20
+    """A leak that has been flat for so long, or for a third of its time, is closed; or the air is out."""
+    stopped_share: float = 0.4
+    """Flat is what falls by less than this share of the whole, with its error."""
     agree_share: float = 0.4
     """Level and pressure agree when one shows at least so much of the litres that the other does."""
     starts_min: int = 3
@@ -84,12 +88,20 @@ class Ebb:
     since_us: int
     minutes: int
     goes_on: bool
+    """It falls as fast in the second half as in the first."""
+    stopped: bool
+    """It does not fall any more."""
     long_enough: bool
 
     @property
     def found(self) -> bool:
         """Whether this is a loss."""
-        return self.sure >= 1.0 and self.goes_on and self.long_enough
+        return self.sure >= 1.0 and self.goes_on and self.long_enough and not self.stopped
+
+    @property
+    def slows(self) -> bool:
+        """Whether it would be one, but falls slower and slower."""
+        return self.sure >= 1.0 and not self.goes_on and not self.stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +302,7 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
         rate, _ = _rate(stretch)
         first, first_error = _rate(stretch[: half + 1])
         second, second_error = _rate(stretch[half:])
+        last, last_error = _rate(stretch[-min(max(minutes // 3, 5), settings.stopped_min) :])
         share = settings.goes_on_share
         surplus = second - share * max(first, 0.0)
         error = math.hypot(second_error, share * first_error)
@@ -301,6 +314,7 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
             since_us=until_us - minutes * MINUTE_US,
             minutes=minutes,
             goes_on=second > 0.0 and surplus >= settings.goes_on_z * error and not stepped(stretch, t, -rate),
+            stopped=last + last_error < settings.stopped_share * max(rate, first),
             long_enough=minutes >= (settings.quick_min if rate >= settings.quick_lpm else settings.slow_min),
         )
         if best is None or (found.found, found.sure) > (best.found, best.sure):

@@ -224,6 +224,16 @@ def test_air_that_finds_its_way_out_after_service_is_no_leak() -> None:
     assert any("air" in why for why in reasons(said))
 
 
+def test_a_leak_that_is_closed_is_over_within_half_an_hour() -> None:
+    closed_s = ONSET_S + 2.5 * HOUR_S
+    said = hours(holding(lost(0.04, np.minimum(DAY, closed_s), ONSET_S)))
+    assert first(said)[0] < closed_s
+    late = [(second, answer) for second, answer in said if second > closed_s + 30 * 60]
+    assert late
+    assert nothing(late)
+    assert not reasons(late)
+
+
 def test_litres_that_were_taken_out_are_a_step_and_no_leak() -> None:
     assert nothing(hours(holding(NORMAL_L - np.where(ONSET_S < DAY, 1.5, 0.0))))
 
