@@ -45,6 +45,7 @@ Kind: TypeAlias = Literal[
     "leak_wet",
     "leak_sensor_fault",
     "leak_suspected",
+    "exchanger_leak",
     "flow_lost",
     "heat_unbalanced",
     "gpu_hot",

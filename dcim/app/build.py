@@ -81,7 +81,7 @@ from dcim.detect.damp import Damp
 from dcim.detect.electrical import Electrical
 from dcim.detect.flow import Flow
 from dcim.detect.keeping import Keeping
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.learned.classes import Trained
 from dcim.detect.limits import Limits
 from dcim.detect.sensors import Sensors
@@ -134,12 +134,13 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         known = norms.load()
         learners = (Sensors, Heat, Cooling, Electrical)
         sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
-        detectors: list[Detector] = [Limits(ruleset.limits), sensors, Inventory(), heat, cooling, Damp(), electrical]
+        leaks = Leaks(known.get(Leaks.name))
+        detectors: list[Detector] = [Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical]
         if trained:
             detectors.append(Unusual(trained))
 
         def keep() -> None:
-            norms.save({one.name: one.norms for one in (sensors, heat, cooling, electrical)})
+            norms.save({one.name: one.norms for one in (sensors, leaks, heat, cooling, electrical)})
 
         closing.callback(_told, keep)
         engine = Engine(
@@ -154,7 +155,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             placements=_placements(settings),
             latest=_remembered(store, started),
             window=Window(max(detector.needs.look_back for detector in detectors)),
-            sentinels=(Contact(), Flow()),
+            sentinels=(Contact(losing=leaks.losing), Flow()),
             detectors=detectors,
             vigils=(  # causes first, so that what follows from them finds them standing
                 Keeping(ledger, lambda: intake.trouble, lambda: _backlog(store)),

@@ -6,7 +6,7 @@ how many independent signals agree. Lives here: the sentinel. Not here: leaks th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +51,10 @@ class ContactSettings:
     """The sensor says that it is broken."""
     doubtful_factor: float = 0.25
     """The reading itself is marked as uncertain."""
+    losing_factor: float = 5.0
+    """Level, pressure or flow of the loop say that it loses coolant (leaks.py)."""
+    losing_s: float = 60.0
+    """For so long what they said last is taken to hold."""
     balance_lost_share: float = 0.10
     """Share of the flow that must be missing before the balance counts. Meters of 0.5 % tell 2 % apart at best, but a
     single look cannot take their bias out, and 2 to 10 % of bias is a known fault."""
@@ -141,8 +145,15 @@ class Contact:
     kinds = frozenset({FindingKind.LEAK_WET, FindingKind.LEAK_SENSOR_FAULT})
     quantities = CONTACTS | FAULT_BITS
 
-    def __init__(self, settings: ContactSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: ContactSettings | None = None,
+        losing: Callable[[AssetKey], tuple[datetime, Evidence] | None] = lambda _: None,
+    ) -> None:
+        """losing: what the other signals last said of a CDU's loss of coolant, and when; None where they say none. It
+        may be answered by another thread's work."""
         self.settings = settings or ContactSettings()
+        self._losing = losing
         self._map = _Map.of(Plant())
 
     def look(self, arrived: Readings, latest: Latest, plant: Plant, at: datetime) -> Detection:
@@ -252,8 +263,10 @@ class Contact:
         if circuit is not None:
             line, lost = self._balance(circuit, moment)
             evidence.append(line)
-            if lost:
-                factors.append(self.settings.balance_factor)
+            told = [said for cdu in circuit.cdus if (said := self._told(cdu, moment)) is not None]
+            evidence.extend(told)
+            if lost or told:  # the flow may be what tells: it counts once
+                factors.append(self.settings.losing_factor if told else self.settings.balance_factor)
         trays = [point for point in (sensor, *beside) if point.quantity == TRAY and _wet(point, moment)]
         place = _place(own, sensor, trays)
         return Finding(
@@ -278,6 +291,13 @@ class Contact:
                 yield Evidence("Sensor fault", "no usable reading", Bearing.UNKNOWN, bit.id)
             else:
                 yield Evidence("Sensor fault", bit.word(value), Bearing.AGAINST if faulty else Bearing.FOR, bit.id)
+
+    def _told(self, cdu: AssetKey, moment: Moment) -> Evidence | None:
+        """What the other signals say of a CDU's loss, where that is fresh."""
+        told = self._losing(cdu)
+        if told is None or abs((moment.at - told[0]).total_seconds()) > self.settings.losing_s:
+            return None
+        return told[1]
 
     def _balance(self, circuit: Circuit, moment: Moment) -> tuple[Evidence, bool]:
         """What the flow meters say of the whole circuit, and whether that counts as coolant lost."""

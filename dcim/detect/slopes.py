@@ -125,9 +125,14 @@ def slope(values: Floats, scatter: Noise) -> Slope | None:
     per_bin = float(np.median((y[late] - y[early]) / (at[late] - at[early])))
     widened = scatter.sigma * math.sqrt((1.0 + scatter.correlation) / (1.0 - scatter.correlation))
     error = _SEN_LOSS * widened / math.sqrt(float(np.sum((t - t.mean()) ** 2)))
+    return Slope(per_bin, error, scatter.freedom, stepped(y, t, per_bin))
+
+
+def stepped(y: Floats, t: Floats, per_bin: float) -> bool:
+    """Whether one step between two flat stretches says much better what y does at the times t than a line does."""
     line = y - per_bin * t
     line = line - np.median(line)
-    return Slope(per_bin, error, scatter.freedom, bool(_about_step(y) < _STEP_SHARE * float(line @ line)))
+    return bool(_about_step(y) < _STEP_SHARE * float(line @ line))
 
 
 def _about_line(y: Floats, t: Floats, knot: float | None = None) -> Floats:

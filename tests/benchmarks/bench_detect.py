@@ -23,7 +23,7 @@ from dcim.core.times import to_us
 from dcim.detect.cooling import Cooling
 from dcim.detect.damp import Damp
 from dcim.detect.electrical import Electrical
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.limits import Limits
 from dcim.detect.sensors import Sensors
 from dcim.detect.thermal import Heat
@@ -105,7 +105,7 @@ def tell(racks: int, pace_s: float, looks: int) -> None:
     frame = frame_of(full, pace_s)
     until_s = LASTS_S - pace_s
     detectors: Sequence[Detector] = (
-        Limits(rules.default().limits), Sensors(), Inventory(), Heat(), Cooling(), Damp(), Electrical(),
+        Limits(rules.default().limits), Sensors(), Leaks(), Heat(), Cooling(), Damp(), Electrical(),
     )  # fmt: skip
     print(
         f"{racks:>6,} racks, {len(full.plant.points):>7,} points every {pace_s:g} s, {frame.height:>10,} rows",

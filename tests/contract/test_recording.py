@@ -28,7 +28,7 @@ from dcim.core.points_table import from_table, to_table
 from dcim.core.ports import Message
 from dcim.core.readings import Quality
 from dcim.core.times import to_us
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.sim.faults import KINDS, BmsOffline, FittingLeak, FlowLost, LoadStep, PowerCap
 from dcim.sim.hall import Hall, HallSettings
 from dcim.sim.plan import plan
@@ -249,7 +249,7 @@ def test_the_inventory_finds_the_leak_in_a_recording_and_nothing_else(tmp_path: 
         AssetKey(asset["site"], asset["id"]): Placement(asset.get("hall", ""), asset.get("row", ""))
         for asset in folder.manifest["assets"]
     }
-    plant, detector = survey(index, placed), Inventory()
+    plant, detector = survey(index, placed), Leaks()
     wanted = [point.id for point in plant.of(*detector.needs.quantities)]
     readings = folder.readings.filter(pl.col("point").is_in(wanted))
     found = {}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from dcim.core.findings import Bearing, Finding, FindingKind
+from dcim.core.findings import Bearing, Evidence, Finding, FindingKind
 from dcim.core.limits import Limit
 from dcim.core.live import Latest
 from dcim.core.times import to_us
 from dcim.detect.contact import Contact
 from dcim.detect.flow import Flow
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.limits import Limits
 from dcim.detect.silence import Silence
 from tests.scenarios.loop import START, Loops, Series, at, healthy, history, now, taken, window
@@ -32,7 +33,7 @@ def first_found(
     given: Mapping[tuple[str, str], Series | float], *, seed: int = 0, until_s: float = LASTS_S
 ) -> tuple[float, Finding] | None:
     """When the inventory is first thought to fall, in seconds, and the finding."""
-    loops, detector = Loops(), Inventory()
+    loops, detector = Loops(), Leaks()
     frame = history(loops, LASTS_S, given, seed=seed)
     for second in np.arange(150.0, until_s, 5.0):
         answer = detector.detect(window(frame, detector, loops.plant, second), loops.plant, at(second))
@@ -125,6 +126,19 @@ def test_a_wet_rope_is_found_at_once_and_a_wet_tray_makes_it_sure() -> None:
     assert {finding.subject.asset for finding in both} == {"r-1"}
     assert max(finding.confidence for finding in both) > 0.9
     assert hall.at(40, r_1__rope=0.0, r_1__tray=0.0) == []
+
+
+def test_a_wet_rope_is_sure_where_the_loop_is_known_to_lose_coolant() -> None:
+    told: dict[str, tuple[datetime, Evidence]] = {}
+    hall = Arrivals(Contact(losing=lambda cdu: told.get(cdu.id)))
+    (alone,) = hall.at(20, r_1__rope=1.0)
+    assert alone.confidence < 0.9
+    told["cdu-0"] = at(25), Evidence("The loop", "Coolant leaves the loop of cdu-0: 0.5 L/min")
+    (sure,) = hall.at(30, r_1__rope=1.0)
+    assert sure.confidence > 0.9
+    assert any("0.5 L/min" in line.shows for line in sure.evidence)
+    (later,) = hall.at(200, r_1__rope=1.0)
+    assert later.confidence == alone.confidence  # what was said then is old
 
 
 def test_a_faulty_sensor_is_not_dry_and_its_wet_is_doubted() -> None:
