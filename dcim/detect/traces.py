@@ -39,7 +39,7 @@ class Traces:
         self.point = frame["point"].to_numpy()
         self.time = frame["time"].dt.epoch("us").to_numpy()
         self.quality = frame["quality"].to_numpy()
-        value = frame["value"].cast(pl.Float64).to_numpy()
+        value = frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         self.value = np.where(self.quality < Quality.BAD, value, np.nan)
         self.starts = np.flatnonzero(np.append(True, self.point[1:] != self.point[:-1])) if len(self.point) else _NONE
         self.points = self.point[self.starts]
