@@ -41,7 +41,7 @@ class FindingKind(StrEnum):
     FILTER_BLOCKED = "filter_blocked"
     """A filter's restriction is three times its norm."""
     PUMP_WORN = "pump_worn"
-    """A pump gives less flow for its speed than it used to, in an unchanged circuit."""
+    """A pump gives less flow for its speed than it used to, and its circuit does not explain it."""
     VALVE_STUCK = "valve_stuck"
     """A control valve does not go where it should."""
     VALVE_HUNTING = "valve_hunting"
