@@ -62,6 +62,12 @@ class Wide:
         lasts: Floats = self.last[self.at(points)]
         return lasts
 
+    def forget(self, points: Numbers) -> None:
+        """As if these points had said nothing. In place: a matrix belongs to one look."""
+        rows = self.at(points)
+        rows = rows[rows >= 0]
+        self.mean[rows], self.count[rows], self.last[rows] = np.nan, 0.0, np.nan
+
 
 def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
     """The matrix of a frame that is sorted by point; one that is not is sorted first. Times may be in any order, but
