@@ -14,7 +14,7 @@ import polars as pl
 
 from dcim.core.readings import Quality
 from dcim.core.times import SECOND_US
-from dcim.detect.traces import Floats, Grid
+from dcim.detect.traces import Floats, Grid, in_order
 
 Numbers = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
@@ -70,8 +70,7 @@ class Wide:
 
 
 def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
-    """The matrix of a frame that is sorted by point; one that is not is sorted first. Times may be in any order, but
-    then `last` is that of the row that comes last."""
+    """The matrix of a frame. One that is not sorted by point and time is sorted first."""
     cuts = Cuts.of(frame)
     points, bins = len(cuts.points), grid.bins
     mean = np.full((points + 1, bins), np.nan)
@@ -140,13 +139,11 @@ class Cuts:
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Cuts:
         """Columns are shared with the frame where they can be, and never written into."""
+        frame = in_order(frame)
         point = frame["point"].to_numpy()
         starts = np.flatnonzero(np.append(True, point[1:] != point[:-1])) if len(point) else np.zeros(0, np.int64)
-        points = point[starts].astype(np.int64)
-        if (np.diff(points) <= 0).any():
-            return cls.of(frame.sort("point", maintain_order=True))
         return cls(
-            points,
+            point[starts].astype(np.int64),
             starts,
             np.append(starts[1:], len(point)) if len(starts) else starts,
             frame["time"].to_physical().to_numpy(),
