@@ -929,10 +929,13 @@ class _Look:
 
 
 def _flutter(values: Floats, counts: Floats) -> Floats:
-    """1σ from bin to bin, of what is read and not held: half a load step and any drift are not in it, for it is told by
-    the median of second differences. NaN for fewer than 24."""
-    read = np.where(counts > 0.0, values, np.nan)
-    second = np.abs(read[:, 2:] - 2.0 * read[:, 1:-1] + read[:, :-2])
+    """1σ from reading to reading, of what is read and not held, whatever its pace: half a load step and any drift are
+    not in it, for it is told by the median of second differences. NaN for fewer than 24."""
+    read = counts > 0.0
+    # Those that are read, side by side: where the bins are finer than the pace, every second one is empty.
+    order = np.argsort(~read, axis=1, kind="stable")
+    side_by_side = np.take_along_axis(np.where(read, values, np.nan), order, axis=1)
+    second = np.abs(side_by_side[:, 2:] - 2.0 * side_by_side[:, 1:-1] + side_by_side[:, :-2])
     sigma: Floats = 1.4826 * median(second, 24) / np.sqrt(6.0)
     return sigma
 
