@@ -154,7 +154,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             index=index,
             placements=_placements(settings),
             latest=_remembered(store, started),
-            window=Window(max(detector.needs.look_back for detector in detectors)),
+            window=Window(max(detector.needs.look_back for detector in detectors), settings.alarms.window_bytes_max),
             sentinels=(Contact(losing=leaks.losing), Flow()),
             detectors=detectors,
             vigils=(  # causes first, so that what follows from them finds them standing
@@ -168,6 +168,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             clock=clock,
             tick_s=settings.alarms.tick_s,
             keep=keep,
+            in_turn=2,  # limits, and the sensors that the rest must not believe
         )
         series.follow(lambda: watch.plant)
         await engine.open(started)

@@ -51,6 +51,14 @@ class _Service(Collector):
             "Readings that were kept, but that detectors did not see.",
             value=context.watch.offers_dropped,
         )
+        yield GaugeMetricFamily(
+            "dcim_window_bytes", "Of the readings that detectors look at.", value=context.watch.window_bytes
+        )
+        yield CounterMetricFamily(
+            "dcim_window_dropped",
+            "Readings that detectors could not look at for as long as they want, for want of room.",
+            value=context.watch.window_dropped,
+        )
         yield GaugeMetricFamily("dcim_tick_behind_seconds", "Lateness of the last tick.", value=context.watch.behind_s)
         yield GaugeMetricFamily("dcim_stream_listeners", "Open event streams.", value=len(context.hub))
         yield CounterMetricFamily(

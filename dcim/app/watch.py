@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +27,7 @@ from alerts.lifecycle import Transition
 from dcim.app import hall as halls
 from dcim.app.equipment import off
 from dcim.app.hub import Hub, event
+from dcim.app.rounds import Rounds
 from dcim.app.views import alarm_body, transition_body
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import Transient
@@ -38,7 +38,7 @@ from dcim.core.points import Point, PointIndex
 from dcim.core.ports import Detector, Learner, Sentinel, Vigil
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
-from dcim.detect.window import Window, doubt
+from dcim.detect.window import ROW_BYTES, Window
 
 log = structlog.get_logger()
 
@@ -76,12 +76,14 @@ class Watch:
         clock: Callable[[], datetime],
         tick_s: float,
         keep: Callable[[], None] = lambda: None,
+        in_turn: int | None = None,
     ) -> None:
-        """keep: writes down what detectors have learned; may block, and may raise Transient."""
+        """keep: writes down what detectors have learned; may block, and may raise Transient. in_turn: see Rounds."""
         self._index, self._placements = index, placements
         self.latest, self._window = latest, window
         window.only([])  # what the plant does not know, no detector asks for
         self._sentinels, self._detectors, self._vigils = sentinels, detectors, vigils
+        self._rounds = Rounds(detectors, tick_s, in_turn)
         self._engine, self._hub, self._clock, self._tick_s = engine, hub, clock, tick_s
         self.plant = Plant()
         self.hall = halls.lay_out(self.plant)
@@ -94,7 +96,6 @@ class Watch:
         self._offered = asyncio.Event()
         self._wakes: list[npt.NDArray[np.bool_]] = []  # by sentinel: does this point's arrival wake it
         self._wakes_any = np.zeros(0, np.bool_)
-        self._needed = [_numbers(()) for _ in detectors]  # by detector: the points that it wants to be shown
         self._unseen = np.zeros(0, np.bool_)  # by point: it arrived, would wake a sentinel, and was not looked at yet
         self._unseen_from = 0  # everyone gets a turn: the next look begins here
         self._look_due = 0.0
@@ -104,13 +105,22 @@ class Watch:
         self._told_us = to_us(clock())
         self._survey_due = 0.0
         self._keep, self._kept_at = keep, clock()
-        self._looked: dict[str, _Looked] = {}  # by detector
 
     @property
     def newest_us(self) -> int | None:
         """When the last reading arrived, microseconds UTC; None before the first."""
         newest = int(self.latest.heard.max()) if len(self.latest.heard) else NEVER
         return None if newest == NEVER else newest
+
+    @property
+    def window_bytes(self) -> int:
+        """What the detectors' window takes in memory."""
+        return len(self._window) * ROW_BYTES
+
+    @property
+    def window_dropped(self) -> int:
+        """Readings that gave way there for want of room."""
+        return self._window.dropped
 
     def offer(self, readings: Readings, heard_us: int) -> None:
         """Hands over what was kept. Never waits."""
@@ -165,7 +175,7 @@ class Watch:
             await self._refresh()
             at = self._clock()
             window = self._window.snapshot()
-            for kinds, detection in await asyncio.to_thread(self._survey, window, self.plant, self._needed, at):
+            for kinds, detection in await asyncio.to_thread(self._survey, window, self.plant, at):
                 await self._apply(detection, kinds, at)
             await self._settle(at)
             self._learn()
@@ -315,8 +325,7 @@ class Watch:
             self._wakes_any |= wakes
         unseen, self._unseen = self._unseen, np.zeros(points, np.bool_)
         self._unseen[: len(unseen)] = unseen & self._wakes_any[: len(unseen)]
-        self._needed = [_numbers(self.plant.of(*sorted(detector.needs.quantities))) for detector in self._detectors]
-        self._window.only(np.concatenate([_numbers(()), *self._needed]))
+        self._window.only(self._rounds.know(self.plant))
         arrived = self.latest.readings(sorted(self.plant.points.keys() - before.points.keys()))
         self._window.offer(arrived)
         self._mark(arrived.point)
@@ -351,21 +360,9 @@ class Watch:
                 await self._apply(detection, sentinel.kinds, at)
         self._look_due = loop.time() + spent_s * (1 / LOOK_SHARE - 1)
 
-    def _survey(
-        self, window: Window, plant: Plant, needed: Sequence[npt.NDArray[np.intp]], at: datetime
-    ) -> list[tuple[frozenset[FindingKind], Detection]]:
-        """Everything that looks on a tick, in a worker thread. needed: by detector, the points that it wants."""
-        found: list[tuple[frozenset[FindingKind], Detection]] = []
-        distrusted: set[int] = set()
-        for detector, points in zip(self._detectors, needed, strict=True):
-            looked = self._looked.get(detector.name)
-            # Half a tick early is in time: paces are multiples of the tick only by chance.
-            if looked is None or at - looked.at + timedelta(seconds=self._tick_s / 2) >= detector.needs.every:
-                frame = window.frame(points, to_us(at - detector.needs.look_back), to_us(at))
-                detection = detector.detect(doubt(frame, distrusted), plant, at)
-                found.append((detector.kinds, detection))
-                looked = self._looked[detector.name] = _Looked(at, detection.distrusted)
-            distrusted |= looked.distrusted
+    def _survey(self, window: Window, plant: Plant, at: datetime) -> list[tuple[frozenset[FindingKind], Detection]]:
+        """Everything that looks on a tick, in worker threads."""
+        found = self._rounds.look(window, plant, at)
         found.extend((vigil.kinds, vigil.watch(self.latest, plant, at)) for vigil in self._vigils)
         return found
 
@@ -402,14 +399,6 @@ class Watch:
 
 def _numbers(points: Iterable[Point]) -> npt.NDArray[np.intp]:
     return np.array([point.id for point in points], np.intp)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """A detector's last look, and what it said is not to be believed."""
-
-    at: datetime
-    distrusted: frozenset[int]
 
 
 def _place(tile: halls.Tile) -> dict[str, Any]:

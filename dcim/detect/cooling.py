@@ -27,8 +27,8 @@ from dcim.detect.roster import Answer, Roster, beyond
 from dcim.detect.study import Study
 from dcim.detect.thermal import NOT_LEARNED
 from dcim.detect.traces import Floats, Grid
-from dcim.detect.wide import Numbers, Wide, all_of, median, over, recent, steady, widen
-from dcim.physics.fluids import PG25, Fluid
+from dcim.detect.wide import Bools, Numbers, Wide, all_of, median, over, recent, steady, widen
+from dcim.physics.fluids import PG25, WATER, Fluid
 from dcim.physics.heat import conductance_kw_k
 from dcim.physics.hydraulics import heat_carried_kw, restriction
 
@@ -63,6 +63,8 @@ class CoolingSettings:
     worn_back: float = 0.06
     circuit_changed: float = 0.05
     """A circuit whose own restriction has changed by more explains less flow for a speed."""
+    abreast_pct: float = 3.0
+    """Pumps of a CDU whose speeds are no further apart run together; at unlike speeds one of them may carry nothing."""
     running_pct: float = 30.0
     resting_pct: float = 1.0
     stuck_pct: float = 10.0
@@ -99,6 +101,9 @@ class CoolingSettings:
     """Of the loop's flow: facility water under this is lost where the valve is open."""
     lost_back: float = 0.15
     open_pct: float = 20.0
+    warms_share: float = 0.10
+    """Of a loop's heat: so much must be left in it before it is said to warm, for both its sides are measured to a few
+    percent."""
     supply_hot_c: float = 60.0
     """Where CDU manuals begin to warn [S]: the harm that the time to limit counts to."""
 
@@ -214,6 +219,8 @@ class _Map:
     clogged: Roster
     blocked: Roster
     worn: Roster
+    worn_together: Roster
+    """By CDU: its pumps, where they run together."""
     stuck: Roster
     hunting: Roster
     fouled: Roster
@@ -239,6 +246,7 @@ class _Map:
             Roster(FindingKind.FILTER_CLOGGED, filters),
             Roster(FindingKind.FILTER_BLOCKED, filters),
             Roster(FindingKind.PUMP_WORN, at_points(cdus.pumps, cdus.pump_cdu)),
+            Roster(FindingKind.PUMP_WORN, [subject._replace(qualifier="pumps together") for subject in own]),
             Roster(FindingKind.VALVE_STUCK, own),
             Roster(FindingKind.VALVE_HUNTING, own),
             Roster(FindingKind.EXCHANGER_FOULED, own),
@@ -315,6 +323,10 @@ class _Look:
         self.valve, self.command = wide.means(cdus.valve), wide.means(cdus.command)
         self.heat_kw = heat_carried_kw(self.flow, self.supply, self.back, settings.fluid)
         self.error_k = self.supply - wide.means(cdus.setpoint)
+        self.primary_out = wide.means(cdus.primary_out)
+        self.taken_kw = heat_carried_kw(self.primary_flow, self.primary_in, self.primary_out, WATER)
+        volume_l = wide.lasts(cdus.volume)
+        self.volume_l = np.where(volume_l > 0.0, volume_l, settings.loop_l)
         self.none = np.zeros(len(cdus.assets), np.bool_)
         """By CDU: whether its facility water is found warm or lost, once that is judged."""
         self.warm_water = self.none.copy()
@@ -325,6 +337,23 @@ class _Look:
     def _tail(self, values: Floats, seconds: float) -> Floats:
         tail: Floats = values[:, -round(seconds / self.settings.bin_s) :]
         return tail
+
+    def _until_hot(self, row: int, *, cut_off: bool = False) -> tuple[float | None, list[Evidence]]:
+        """Seconds until the supply is where manuals begin to warn, and the line that says so. The loop warms as one
+        body by what is left of its heat; None where that is not measured, or within the meters' errors. cut_off: no
+        heat leaves it."""
+        settings, cdus = self.settings, self.map.cdus
+        supply_c, heat_kw = float(self.supply[row, -1]), float(recent(self.heat_kw[row], 6))
+        taken_kw = 0.0 if cut_off else float(recent(self.taken_kw[row], 6))
+        left_kw = heat_kw - taken_kw
+        if not (np.isfinite(supply_c) and heat_kw > 0.0 and left_kw >= settings.warms_share * heat_kw):
+            return None, []
+        at_c = min(max(supply_c, settings.fluid.range_c[0]), settings.fluid.range_c[1])
+        kj_k = settings.fluid.density_kg_m3(at_c) * settings.fluid.heat_capacity_j_kg_k(at_c) / 1e6
+        left_s = max(0.0, (settings.supply_hot_c - supply_c) * kj_k * float(self.volume_l[row]) / left_kw)
+        what = "With nothing to cool it" if cut_off else f"{figure(left_kw, 'kW')} more go in than are taken out"
+        shows = f"the loop reaches {figure(settings.supply_hot_c, '°C')} in {duration(left_s)}"
+        return left_s, [Evidence(what, shows, point=int(cdus.supply[row]))]
 
     # --- facility water ---
 
@@ -345,8 +374,6 @@ class _Look:
         lostish = (share < settings.lost_back) & open_ & loaded
         found = warm | too_near | lost
         self.warm_water = found | lostish
-        volume_l = wide.lasts(cdus.volume)
-        volume_l = np.where(volume_l > 0.0, volume_l, settings.loop_l)
 
         def make(row: int) -> Finding:
             name = self._name(row)
@@ -363,17 +390,8 @@ class _Look:
                     lines.append(Evidence(what, f"{figure(value, unit)}{more}", bearing, int(point)))
                 else:
                     lines.append(Evidence(what, "not heard", Bearing.UNKNOWN))
-            supply, heat = float(self.supply[row, -1]), float(self.heat_kw[row, -1])
-            left_s = None
-            if lost[row] and np.isfinite(supply) and heat > 0.0:
-                # Nothing takes the heat away: the loop warms as one body.
-                fluid = settings.fluid
-                at_c = min(max(supply, fluid.range_c[0]), fluid.range_c[1])
-                kj_k = fluid.density_kg_m3(at_c) * fluid.heat_capacity_j_kg_k(at_c) / 1e6 * float(volume_l[row])
-                left_s = max(0.0, (settings.supply_hot_c - supply) * kj_k / heat)
-                limit = figure(settings.supply_hot_c, "°C")
-                shows = f"the loop reaches {limit} in {duration(left_s)}"
-                lines.append(Evidence("With nothing to cool it", shows, point=int(cdus.supply[row])))
+            left_s, line = self._until_hot(row, cut_off=bool(lost[row]))
+            lines += line
             what = "does not come" if lost[row] else f"comes at {figure(inlet[row], '°C')}"
             return Finding(
                 FindingKind.FACILITY_WATER,
@@ -417,6 +435,7 @@ class _Look:
         times = k / norm
         self.filter_times = np.full(len(cdus.assets), np.nan)
         np.fmax.at(self.filter_times, cdus.filter_cdu, times)
+        self.filters_told = ~np.isnan(self.filter_times)
         far, nearly_far = beyond(times, settings.blocked, settings.blocked - settings.filter_deadband)
         up, nearly = beyond(times, settings.clogged, settings.clogged - settings.filter_deadband)
 
@@ -458,86 +477,184 @@ class _Look:
         return [Learned("filter restriction", cdus.filters, where(k, usual), keys)]
 
     def pumps(self) -> list[Learned]:
-        """Flow for speed of each pump that runs alone, in a circuit that has not changed."""
+        """Flow for speed of each pump that runs alone, and of the pumps of a CDU that run together. In a circuit that
+        has not changed less flow is wear; in one that has, it is where the head for the speed has fallen as well, for
+        a narrower circuit raises that."""
         settings, plan, cdus, wide = self.settings, self.map, self.map.cdus, self.wide
+        count = len(cdus.assets)
         speed = wide.means(cdus.pumps)
         running = speed >= settings.running_pct
-        beside = np.zeros((len(cdus.assets), wide.grid.bins))
-        np.add.at(beside, cdus.pump_cdu, ~(speed < settings.resting_pct))
-        alone = running & (beside[cdus.pump_cdu] == 1)
-        per_speed = over(self.flow[cdus.pump_cdu] / np.where(running, speed, np.nan), alone, settings.bins_min)
+        at_work, fastest, slowest = (np.zeros((count, wide.grid.bins)) for _ in range(3))
+        np.add.at(at_work, cdus.pump_cdu, ~(speed < settings.resting_pct))
+        np.maximum.at(fastest, cdus.pump_cdu, np.where(running, speed, 0.0))
+        slowest += np.inf
+        np.minimum.at(slowest, cdus.pump_cdu, np.where(speed < settings.resting_pct, np.inf, speed))
+        alone = running & (at_work[cdus.pump_cdu] == 1)
         drop = wide.means(cdus.drop)
-        circuit = median(restriction(np.where(drop > 0.0, drop, np.nan), self.flow), settings.bins_min)
-        norm = self.norms.of("pump flow", cdus.pumps, settings.ready_s)
+        across = np.where(drop > 0.0, drop, np.nan)
+        circuit = median(restriction(across, self.flow), settings.bins_min)
+        # The pump's own head: what the racks and, where it is measured, the filter take of it.
+        filters_kpa = np.zeros((count, wide.grid.bins))
+        np.add.at(filters_kpa, cdus.filter_cdu, wide.means(cdus.filters))
+        head = across + np.where(np.isnan(filters_kpa), 0.0, filters_kpa)
+        turns = np.where(running, speed, np.nan)
+        per_speed = over(self.flow[cdus.pump_cdu] / turns, alone, settings.bins_min)
+        head_share = over(head[cdus.pump_cdu] / turns**2, alone, settings.bins_min)
+        together = (at_work >= 2) & (fastest - slowest <= settings.abreast_pct)
+        both = np.where(together, fastest, np.nan)
+        per_both = over(self.flow / both, together, settings.bins_min)
+        head_both = over(head / both**2, together, settings.bins_min)
         circuit_norm = self.norms.of("circuit restriction", cdus.flow, settings.ready_s)
-        changed = np.abs(circuit / circuit_norm - 1.0)[cdus.pump_cdu]
+        changed = np.abs(circuit / circuit_norm - 1.0)
+        keys = [plan.keys[cdu] for cdu in cdus.pump_cdu.tolist()]
+        learned, found, between = self._wear(
+            plan.worn,
+            cdus.pumps,
+            cdus.pump_cdu,
+            (per_speed, head_share, changed[cdus.pump_cdu]),
+            ("pump flow", "pump head"),
+            [
+                (
+                    (speed[:, -1] < settings.running_pct) & (fastest[cdus.pump_cdu, -1] >= settings.running_pct),
+                    "it does not run",
+                ),
+                (together[cdus.pump_cdu, -1], "it runs together with another, and is judged with it"),
+            ],
+            keys,
+        )
+        of_both, found_both, between_both = self._wear(
+            plan.worn_together,
+            cdus.flow,
+            np.arange(count),
+            (per_both, head_both, changed),
+            ("pumps flow", "pumps head"),
+            [(~together[:, -1], "its pumps do not run together")],
+            list(plan.keys),
+        )
+        busy = np.bincount(cdus.pump_cdu[found | between], minlength=count) > 0
+        quiet = ~busy & ~found_both & ~between_both
+        return [
+            *learned,
+            *of_both,
+            Learned("circuit restriction", cdus.flow, where(circuit, quiet), plan.keys),
+        ]
+
+    def _wear(
+        self,
+        roster: Roster,
+        points: Numbers,
+        cdu_of: Numbers,
+        measured: tuple[Floats, Floats, Floats],
+        statistics: tuple[str, str],
+        cannot: Sequence[tuple[Bools, str]],
+        keys: Sequence[AssetKey],
+    ) -> tuple[list[Learned], Bools, Bools]:
+        """Judges pumps, or all pumps of a CDU, by flow for speed, head for speed squared, and by how much their circuit
+        has changed. points: what their norms go by. Answers what to learn, and where wear is found or in between."""
+        settings, plan, cdus = self.settings, self.map, self.map.cdus
+        per_speed, head_share, changed = measured
+        norm = self.norms.of(statistics[0], points, settings.ready_s)
+        head_norm = self.norms.of(statistics[1], points, settings.ready_s)
         under = 1.0 - per_speed / norm
-        found, between = beyond(under, settings.worn, settings.worn_back)
-        clogged = self.filter_times[cdus.pump_cdu] >= settings.clogged - settings.filter_deadband
+        # Head goes with the square: its root is what flow for speed would have lost in the same circuit.
+        under_head = 1.0 - np.sqrt(head_share / head_norm)
+        same = changed <= settings.circuit_changed
+        clogged = self.filter_times[cdu_of] >= settings.clogged - settings.filter_deadband
+
+        def beside(share: float) -> Bools:
+            """Flow has fallen by a share, and head by nearly as much: so it does in no other circuit."""
+            fallen: Bools = (under >= share) & (under_head >= 0.75 * share)
+            return fallen
+
+        by_circuit = same & ~clogged
+        found = np.where(
+            by_circuit, under >= settings.worn, beside(settings.worn) & (self.filters_told[cdu_of] | ~clogged)
+        )
+        between = np.where(by_circuit, under >= settings.worn_back, beside(settings.worn_back)) & ~found
 
         def make(row: int) -> Finding:
-            cdu, point = int(cdus.pump_cdu[row]), plan.plant.points[int(cdus.pumps[row])]
+            cdu = int(cdu_of[row])
             name, times = self._name(cdu), float(self.filter_times[cdu])
+            alone = roster is plan.worn
+            what = plan.plant.points[int(points[row])].name if alone else "its pumps together"
             lines = [
                 Evidence(
                     "Flow for each percent of speed",
                     f"{figure(float(per_speed[row]), 'L/min')}; it was {figure(float(norm[row]), 'L/min')}",
-                    point=point.id,
-                ),
-                Evidence(
-                    "Restriction of the racks",
-                    f"{percent(float(changed[row]))} from its norm",
-                    Bearing.RULED_OUT,
-                    int(cdus.drop[cdu]),
-                ),
+                    point=int(points[row]),
+                )
             ]
+            if np.isfinite(under_head[row]):
+                fallen = bool(under_head[row] >= 0.75 * settings.worn_back)
+                lines.append(
+                    Evidence(
+                        "Head for its speed",
+                        f"{percent(float(1.0 - head_share[row] / head_norm[row]))} under its norm",
+                        Bearing.FOR if fallen else Bearing.AGAINST,
+                        int(cdus.drop[cdu]),
+                    )
+                )
+            else:
+                lines.append(Evidence("Head for its speed", "cannot be compared", Bearing.UNKNOWN))
+            shows = f"{percent(float(changed[row]))} from its norm"
+            if same[row]:
+                lines.append(Evidence("Restriction of the racks", shows, Bearing.RULED_OUT, int(cdus.drop[cdu])))
+            else:
+                shows += ": that alone would raise the head"
+                lines.append(Evidence("Restriction of the racks", shows, Bearing.RULED_OUT, int(cdus.drop[cdu])))
             if np.isfinite(times):
                 lines.append(Evidence("A clogged filter", f"{times:.2f} times its norm", Bearing.RULED_OUT))
             else:
                 lines.append(Evidence("A clogged filter", "nothing measures it", Bearing.UNKNOWN))
+            if not alone:
+                lines.append(Evidence("Which of the pumps", "only a run of each alone tells", Bearing.UNKNOWN))
             return Finding(
                 FindingKind.PUMP_WORN,
-                plan.worn.subjects[row],
+                roster.subjects[row],
                 since=self.since,
-                summary=f"{name}: {point.name} gives {percent(float(under[row]))} less flow for its speed",
+                summary=f"{name}: {what} give{'s' if alone else ''} {percent(float(under[row]))} less flow for "
+                f"{'its' if alone else 'their'} speed",
                 score=float(under[row]),
                 confidence=0.8 if np.isfinite(times) else 0.6,
                 evidence=tuple(lines),
                 check_first=(
-                    f"Let the other pump of {name} take over, and compare flow for speed.",
+                    f"Let the other pump of {name} take over, and compare flow for speed."
+                    if alone
+                    else f"Let each pump of {name} run alone for some minutes, and compare flow for speed.",
                     "Listen for cavitation; look at the suction pressure and the strainer before the pump.",
                     "Plan its overhaul: the wheel or its ring is worn.",
                 ),
             )
 
         usual = self.answer.judge(
-            plan.worn,
+            roster,
             found,
             between,
             [
-                (speed[:, -1] < settings.running_pct, "it does not run"),
-                (np.isnan(per_speed), "it does not run alone for long enough, or its speed or the flow is not heard"),
-                (np.isnan(norm) | np.isnan(changed), "what is usual here has not been learned yet"),
-                ((changed > settings.circuit_changed) & (under >= settings.worn_back), "the circuit has changed"),
-                (clogged, "the filter is clogged, which looks the same"),
+                *cannot,
+                (np.isnan(per_speed), "it has not run so for long enough, or its speed or the flow is not heard"),
+                (np.isnan(norm) | np.isnan(changed), NOT_LEARNED),
+                (~found & ~same & (under >= settings.worn_back), "the circuit has changed"),
+                (~found & clogged, "the filter is clogged, which looks the same"),
             ],
             make,
         )
         usual |= np.isnan(norm) & ~np.isnan(per_speed)
-        keys = [plan.keys[cdu] for cdu in cdus.pump_cdu.tolist()]
-        quiet = np.bincount(cdus.pump_cdu[found | between], minlength=len(cdus.assets)) == 0
-        return [
-            Learned("pump flow", cdus.pumps, where(per_speed, usual), keys),
-            Learned("circuit restriction", cdus.flow, where(circuit, quiet), plan.keys),
-        ]
+        return (
+            [
+                Learned(statistics[0], points, where(per_speed, usual), keys),
+                Learned(statistics[1], points, where(head_share, usual), keys),
+            ],
+            found,
+            between,
+        )
 
     # --- exchanger ---
 
     def exchangers(self) -> list[Learned]:
         """The conductance of each exchanger, its films' part taken out, against its norm."""
         settings, plan, cdus = self.settings, self.map, self.map.cdus
-        out = self.wide.means(cdus.primary_out)
-        warm_end, cold_end = self.back - out, self.supply - self.primary_in
+        warm_end, cold_end = self.back - self.primary_out, self.supply - self.primary_in
         fit = steady(self.heat_kw, 12, 0.10) & (warm_end >= settings.end_k_min) & (cold_end >= settings.end_k_min)
         primary = np.where(self.primary_flow > 0.0, self.primary_flow, np.nan)
         ua = conductance_kw_k(
@@ -716,6 +833,8 @@ class _Look:
                 lines.append(Evidence("Supply against its set-point", figure(off, "K"), bearing, int(cdus.supply[row])))
             if still[row]:
                 lines.append(Evidence("It has not moved", f"for {duration(300.0)}", point=int(cdus.valve[row])))
+            left_s, line = self._until_hot(row)
+            lines += line
             return Finding(
                 FindingKind.VALVE_STUCK,
                 plan.stuck.subjects[row],
@@ -724,6 +843,7 @@ class _Look:
                 score=max(float(np.nan_to_num(np.abs(gap[row]).min())) / settings.stuck_pct, 1.0 * bool(idle[row])),
                 confidence=0.9 if apart[row] and idle[row] else 0.8,
                 evidence=tuple(lines),
+                time_to_limit_s=left_s,
                 check_first=(
                     f"Look at the valve of {name}: does it move when its command is changed by hand?",
                     "Check the drive's supply and its coupling to the stem.",
@@ -809,10 +929,13 @@ class _Look:
 
 
 def _flutter(values: Floats, counts: Floats) -> Floats:
-    """1σ from bin to bin, of what is read and not held: half a load step and any drift are not in it, for it is told by
-    the median of second differences. NaN for fewer than 24."""
-    read = np.where(counts > 0.0, values, np.nan)
-    second = np.abs(read[:, 2:] - 2.0 * read[:, 1:-1] + read[:, :-2])
+    """1σ from reading to reading, of what is read and not held, whatever its pace: half a load step and any drift are
+    not in it, for it is told by the median of second differences. NaN for fewer than 24."""
+    read = counts > 0.0
+    # Those that are read, side by side: where the bins are finer than the pace, every second one is empty.
+    order = np.argsort(~read, axis=1, kind="stable")
+    side_by_side = np.take_along_axis(np.where(read, values, np.nan), order, axis=1)
+    second = np.abs(side_by_side[:, 2:] - 2.0 * side_by_side[:, 1:-1] + side_by_side[:, :-2])
     sigma: Floats = 1.4826 * median(second, 24) / np.sqrt(6.0)
     return sigma
 

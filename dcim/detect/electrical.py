@@ -24,9 +24,11 @@ from dcim.detect.roster import Answer, Roster, beyond
 from dcim.detect.study import Study
 from dcim.detect.traces import Floats, Grid
 from dcim.detect.wide import Bools, Numbers, Wide, all_of, any_of, over, recent, widen
-from dcim.physics.electrical import CONTINUOUS_SHARE, pair_load, phase_imbalance
+from dcim.physics.electrical import CONTINUOUS_SHARE, phase_imbalance
 
 PHASES = ("A", "B", "C")
+SHOWN = 5
+"""Feeds of the same loads that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ class ElectricalSettings:
     """Of the rating: below it a phase carries nothing."""
     live_share: float = 0.10
     """Of the rating: below it phases and feeds differ for reasons that mean nothing."""
-    pair_back: float = 0.97
-    """Below this share of what one feed of a pair may carry, the pair is a pair again."""
+    spare_back: float = 0.97
+    """Below this share of what is left without the largest feed of a group, the group has its spare again."""
     standby_share: float = 0.05
-    """A feed that usually carries less of its pair's load than this is a standby."""
+    """A feed that usually carries less of its group's load than this is a standby."""
     ready_s: float = 600.0
 
 
@@ -68,15 +70,16 @@ class _Map:
     limit: Numbers
     above: tuple[tuple[int, ...], ...]
     """Rows of the meters that feed each, directly or not."""
-    partner: Numbers
-    """The other meter that feeds the same; −1 where there is none, or several."""
-    pairs: tuple[tuple[int, int], ...]
+    group: Numbers
+    """Which of the groups each is in; −1 where no other meter feeds the same."""
+    groups: Numbers
+    """[groups, meters]: feeds of the same loads, −1 after the last."""
     imbalance: Roster
     lost: Roster
     loaded: Roster
     overloaded: Roster
     failover: Roster
-    """By pair."""
+    """By group."""
     feed: Roster
 
     @classmethod
@@ -100,29 +103,30 @@ class _Map:
             loads = frozenset(load for load in fed if plant.assets[load].kind not in ELECTRICAL)
             if loads:
                 serving.setdefault(loads, []).append(row)
-        partner = np.full(len(keys), -1, np.intp)
-        pairs = []
-        for rows in serving.values():
-            # Of meters that feed the same, those highest up are the feeds; the rest stand below one of them.
-            for group in _levels(rows, above):
-                if len(group) == 2:
-                    partner[group[0]], partner[group[1]] = group[1], group[0]
-                    pairs.append((group[0], group[1]))
+        # Of meters that feed the same, those highest up are the feeds; the rest stand below one of them.
+        found = [group for rows in serving.values() for group in _levels(rows, above) if len(group) > 1]
+        group = np.full(len(keys), -1, np.intp)
+        groups = np.full((len(found), max(map(len, found), default=0)), -1, np.intp)
+        for place, members in enumerate(found):
+            group[members], groups[place, : len(members)] = place, members
         own = [Subject(asset.site, asset.id) for asset in assets]
-        both = [Subject(assets[a].site, assets[a].id, assets[b].name) for a, b in pairs]
+        together = [
+            Subject(assets[first].site, assets[first].id, ", ".join(assets[other].name for other in others))
+            for first, *others in found
+        ]
         return cls(
             plant,
             assets,
             np.array([phases[key] for key in keys], np.intp).reshape(-1, 3),
             np.array(limit, np.intp),
             above,
-            partner,
-            tuple(pairs),
+            group,
+            groups,
             Roster(FindingKind.PHASE_IMBALANCE, own),
             Roster(FindingKind.PHASE_LOST, own),
             Roster(FindingKind.BREAKER_LOADED, own),
             Roster(FindingKind.BREAKER_OVERLOADED, own),
-            Roster(FindingKind.FAILOVER_OVERLOAD, both),
+            Roster(FindingKind.FAILOVER_OVERLOAD, together),
             Roster(FindingKind.FEED_LOST, own),
         )
 
@@ -143,7 +147,7 @@ class Electrical:
     )
 
     def __init__(self, norms: Norms | None = None, settings: ElectricalSettings | None = None) -> None:
-        """norms: what each feed usually carries of its pair's load."""
+        """norms: what each feed usually carries of its group's load."""
         self.settings = settings or ElectricalSettings()
         self.study = Study(norms or Norms())
         self.needs = Needs(frozenset({"PhaseCurrent", "CurrentLimit"}), timedelta(seconds=self.settings.look_back_s))
@@ -159,7 +163,7 @@ class Electrical:
         self.study.learn(exempt)
 
     def detect(self, window: pl.DataFrame, plant: Plant, at: datetime) -> Detection:
-        """Judges every meter that has phase currents, and every pair of meters that feed the same. Without a
+        """Judges every meter that has phase currents, and every group of meters that feed the same. Without a
         CurrentLimit nothing that depends on it can be told."""
         if self._map.plant is not plant:
             self._map = _Map.of(plant)
@@ -168,7 +172,7 @@ class Electrical:
         look = _Look(settings, self._map, widen(window, grid), self.norms, at)
         dead = look.phases()
         look.breakers()
-        look.pairs()
+        look.spares()
         self.study.looked(at, [look.feeds(dead)])
         return look.answer.detection()
 
@@ -184,6 +188,8 @@ class _Look:
         self.now_a: Floats = self.current_a[:, :, -1]
         rating = wide.lasts(plan.limit)
         self.rating_a = np.where(rating > 0.0, rating, np.nan)
+        self.load = self.minute_a.max(axis=1, initial=-np.inf) / self.rating_a
+        """The most loaded phase of each, against its breaker."""
         self.unheard = any_of(np.isnan(self.now_a))
         self.unrated = np.isnan(self.rating_a)
         self.cannot = [
@@ -191,6 +197,14 @@ class _Look:
             (self.unheard, "a phase current is not heard, or bad"),
             (self.unrated, "its breaker's rating (CurrentLimit) is not told"),
         ]
+        self.usual_share = norms.of("feed share", plan.phase[:, 0], settings.ready_s)
+        """Of what its group carries."""
+        self.standby = self.usual_share < settings.standby_share
+
+    def _others(self, row: int) -> list[int]:
+        """The other meters that feed the same."""
+        group = int(self.map.group[row])
+        return [] if group < 0 else [int(other) for other in self.map.groups[group] if other >= 0 and other != row]
 
     def phases(self) -> Bools:
         """Lost phases, then imbalance where none is lost. Answers which meters carry nothing at all."""
@@ -256,19 +270,21 @@ class _Look:
     def breakers(self) -> None:
         """The most loaded phase of each meter against its breaker."""
         settings, plan = self.settings, self.map
-        load = self.minute_a.max(axis=1, initial=-np.inf) / self.rating_a
+        load = self.load
         far, nearly_far = beyond(load, settings.overloaded, settings.overloaded - settings.deadband)
         up, nearly = beyond(load, settings.loaded, settings.loaded - settings.deadband)
 
         def make(roster: Roster, row: int) -> Finding:
             name, worst = plan.assets[row].name, int(np.argmax(self.minute_a[row]))
-            partner = int(plan.partner[row])
             lines = [*self._phase_lines(row, self.minute_a), self._rating_line(row)]
-            if partner >= 0:
-                other_a = float(self.now_a[partner].max())
-                dead = other_a < settings.dead_share * self.rating_a[partner]
-                shows = f"{figure(other_a, 'A')} at {plan.assets[partner].name}"
-                lines.append(Evidence("The other feed of the same", shows, Bearing.FOR if dead else Bearing.RULED_OUT))
+            for other in self._others(row)[:SHOWN]:
+                other_a = float(self.now_a[other].max())
+                what, shows = "Another feed of the same", f"{figure(other_a, 'A')} at {plan.assets[other].name}"
+                if np.isfinite(other_a):
+                    dead = other_a < settings.dead_share * self.rating_a[other]
+                    lines.append(Evidence(what, shows, Bearing.FOR if dead else Bearing.RULED_OUT))
+                else:
+                    lines.append(Evidence(what, f"{plan.assets[other].name} is not heard", Bearing.UNKNOWN))
             return Finding(
                 roster.kind,
                 roster.subjects[row],
@@ -287,115 +303,135 @@ class _Look:
         self.answer.judge(plan.overloaded, far, nearly_far, self.cannot, lambda row: make(plan.overloaded, row))
         self.answer.judge(plan.loaded, up & ~far, nearly | far, self.cannot, lambda row: make(plan.loaded, row))
 
-    def pairs(self) -> None:
-        """For each pair of feeds: would one carry both?"""
+    def spares(self) -> None:
+        """For each group of feeds: if the largest of those that carry something failed, would the rest carry it all?
+        A feed that carries nothing counts only where it is known to be a standby: else it is lost, and so is what it
+        could carry."""
         settings, plan = self.settings, self.map
-        rows = np.array(plan.pairs, np.intp).reshape(-1, 2)
-        a, b = rows[:, 0], rows[:, 1]
-        least = np.minimum(self.rating_a[a], self.rating_a[b])
-        known = ~np.isnan(least)
-        shares = [self.minute_a[rows, phase] / np.where(known, least, 1.0)[:, None] for phase in range(3)]
-        by_phase = np.stack([pair_load(share[:, 0], share[:, 1], 1.0, 1.0) for share in shares], axis=1)
+        rows, there = plan.groups, plan.groups >= 0
+        capacity_a = np.where(there, CONTINUOUS_SHARE * self.rating_a[rows], 0.0)
+        live = there & any_of(self.now_a[rows] >= settings.dead_share * self.rating_a[rows][:, :, None])
+        counted = live | (there & self.standby[rows])
+        left_a = (np.where(counted, capacity_a, 0.0)).sum(axis=1) - np.where(live, capacity_a, 0.0).max(
+            axis=1, initial=0.0
+        )
+        carried_a = np.where(there[:, :, None], self.minute_a[rows], 0.0).sum(axis=1)
+        told = (live.sum(axis=1) >= 1) & (counted.sum(axis=1) >= 2) & (left_a > 0.0)
+        by_phase = carried_a / np.where(told, left_a, np.nan)[:, None]
         load = by_phase.max(axis=1, initial=-np.inf)
-        # With one of the two dead already, its partner's own breaker tells what is so.
-        both = all_of(any_of(self.now_a[rows] >= settings.dead_share * self.rating_a[rows][:, :, None]))
-        found, between = beyond(np.where(both, load, np.nan), 1.0, settings.pair_back)
+        found, between = beyond(load, 1.0, settings.spare_back)
+        # One that carries all by itself and is over its own breaker: that is said of the breaker.
+        alone = (live.sum(axis=1) == 1) & any_of(live & (self.load[rows] >= settings.overloaded))
+        found, between = found & ~alone, between | (found & alone)
 
-        def make(row: int) -> Finding:
-            first, second = (plan.assets[int(meter)] for meter in rows[row])
-            worst = int(np.argmax(by_phase[row]))
+        def make(group: int) -> Finding:
+            members = [int(meter) for meter in rows[group] if meter >= 0]
+            names = [plan.assets[meter].name for meter in members]
+            worst = int(np.argmax(by_phase[group]))
             lines = [
                 Evidence(
-                    f"{plan.assets[int(meter)].name}, phase {PHASES[worst]}",
+                    f"{name}, phase {PHASES[worst]}",
                     figure(float(self.minute_a[meter, worst]), "A"),
                     point=int(plan.phase[meter, worst]),
                 )
-                for meter in rows[row]
+                for name, meter in zip(names[:SHOWN], members, strict=False)
             ]
-            allowed_a = CONTINUOUS_SHARE * float(least[row])
-            lines.append(Evidence("What one of them may carry for long", figure(allowed_a, "A")))
+            allowed_a, many = float(left_a[group]), len(members) > 2
+            lines.append(
+                Evidence(f"What {'the rest' if many else 'one'} of them may carry for long", figure(allowed_a, "A"))
+            )
+            idle = [plan.assets[meter].name for meter in members if not self.now_a[meter].max() > 0.0]
+            if idle:
+                lines.append(Evidence("Carries nothing at present", ", ".join(idle)))
             return Finding(
                 FindingKind.FAILOVER_OVERLOAD,
-                plan.failover.subjects[row],
+                plan.failover.subjects[group],
                 since=self.at - timedelta(seconds=settings.mean_bins * settings.bin_s),
-                summary=f"{first.name} and {second.name}: if one fails, the other carries "
-                f"{percent(float(load[row]))} of what it may",
-                score=float(load[row]),
+                summary=f"{', '.join(names[:-1])} and {names[-1]}: if one fails, "
+                f"{'the rest carry' if many else 'the other carries'} {percent(float(load[group]))} of what "
+                f"{'they' if many else 'it'} may",
+                score=float(load[group]),
                 confidence=0.9,
                 evidence=tuple(lines),
                 check_first=(
-                    "Do not place more load on either feed.",
-                    f"Cap or move load until phase {PHASES[worst]} of both together is under {figure(allowed_a, 'A')}.",
-                    "Before work on either feed, do that first.",
+                    "Do not place more load on any of these feeds.",
+                    f"Cap or move load until phase {PHASES[worst]} of all together is under {figure(allowed_a, 'A')}.",
+                    "Before work on one of them, do that first.",
                 ),
             )
 
-        cannot = [(why[0][a] | why[0][b], why[1]) for why in self.cannot]
+        cannot = [(any_of(there & why[0][rows]), why[1]) for why in self.cannot]
         self.answer.judge(plan.failover, found, between, cannot, make)
 
     def feeds(self, dead: Bools) -> Learned:
-        """Feeds that carry nothing while their partner carries everything."""
+        """Feeds that carry nothing while the others of their group carry everything."""
         settings, plan = self.settings, self.map
-        partner = plan.partner
-        has = partner >= 0
+        has = plan.group >= 0
         total = self.current_a.sum(axis=1)
-        other = total[partner]
-        with np.errstate(invalid="ignore"):
-            together = total + other
-            loaded = has[:, None] & (together >= settings.live_share * 3.0 * self.rating_a[:, None])
-            share = np.where(loaded, total / np.where(loaded, together, 1.0), np.nan)
-        usual_share = self.norms.of("feed share", plan.phase[:, 0], settings.ready_s)
+        sums = np.zeros((len(plan.groups) + 1, total.shape[1]))
+        np.add.at(sums, plan.group[has], total[has])
+        together = sums[plan.group]
+        loaded = has[:, None] & (together >= settings.live_share * 3.0 * self.rating_a[:, None])
+        share = np.where(loaded, total / np.where(loaded, together, 1.0), np.nan)
         carried = (
             np.nanmax(np.where(np.isnan(share), -1.0, share), axis=1, initial=-1.0) >= 2.0 * settings.standby_share
         )
-        takes = has & any_of(self.now_a[partner] >= settings.live_share * self.rating_a[partner][:, None])
+        live = any_of(self.now_a >= settings.live_share * self.rating_a[:, None])
+        lives, deaf = np.zeros(len(plan.groups) + 1, np.intp), np.zeros(len(plan.groups) + 1, np.intp)
+        np.add.at(lives, plan.group[has], live[has])
+        np.add.at(deaf, plan.group[has], self.unheard[has])
+        takes = has & (lives[plan.group] - live >= 1)
         candidate = dead & takes
-        standby = usual_share < settings.standby_share
-        seen = carried | (usual_share >= settings.standby_share)
-        found = self._uppermost(candidate & seen & ~(standby & ~carried))
+        seen = carried | (self.usual_share >= settings.standby_share)
+        found = self._uppermost(candidate & seen & ~(self.standby & ~carried))
 
         def make(row: int) -> Finding:
-            name, other_name = plan.assets[row].name, plan.assets[int(partner[row])].name
+            name, others = plan.assets[row].name, self._others(row)
+            most = max(others, key=lambda other: float(np.nan_to_num(self.now_a[other].max() / self.rating_a[other])))
+            others_name = plan.assets[most].name if len(others) == 1 else f"the other {len(others)} feeds"
             since = self._since(row, 0)
-            rise_a = float(np.nanmax(self.now_a[partner[row]]))
-            margin = rise_a / float(self.rating_a[partner[row]])
-            before = f"usually {percent(float(usual_share[row]))} of the two" if usual_share[row] > 0.0 else "seen here"
+            rise_a = float(np.nan_to_num(self.now_a[most]).max())
+            margin = rise_a / float(self.rating_a[most])
+            usual = float(self.usual_share[row])
+            before = f"usually {percent(usual)} of what they carry together" if usual > 0.0 else "seen here"
             carries_on = margin < settings.overloaded
+            verb = "carries" if len(others) == 1 else "carry"
             return Finding(
                 FindingKind.FEED_LOST,
                 plan.feed.subjects[row],
                 since=since,
-                summary=f"Feed {name} is lost: {other_name} carries everything",
+                summary=f"Feed {name} is lost: {others_name} {verb} everything",
                 score=1.0,
                 confidence=0.95,
                 evidence=(
                     *self._phase_lines(row, self.now_a),
                     Evidence("What it carried before", before),
                     Evidence(
-                        f"{other_name}, its most loaded phase",
+                        f"{plan.assets[most].name}, its most loaded phase",
                         f"{figure(rise_a, 'A')}, {percent(margin)} of its breaker",
                         Bearing.FOR,
-                        int(plan.phase[partner[row], 0]),
+                        int(plan.phase[most, 0]),
                     ),
-                    Evidence("The loads were switched off", f"{other_name} carries them", Bearing.RULED_OUT),
+                    Evidence("The loads were switched off", f"{others_name} {verb} them", Bearing.RULED_OUT),
                 ),
                 check_first=(
                     f"Tell the electrical shift that {name} is dead: breaker, transfer switch, UPS.",
-                    f"{other_name} is within what it may carry: keep it there."
+                    f"{plan.assets[most].name} is within what it may carry: keep it there."
                     if carries_on
-                    else f"{other_name} is over what it may carry: cap its load at once.",
-                    "Do not start work on the feed that is left.",
+                    else f"{plan.assets[most].name} is over what it may carry: cap its load at once.",
+                    "Do not start work on what is left.",
                 ),
             )
 
         cannot = [
             *self.cannot,
             (~has, "no other meter is known that feeds the same"),
-            (candidate & ~seen & ~standby, "it carries nothing, and it is not known whether it usually does"),
+            (dead & ~takes & (deaf[plan.group] > 0), "it carries nothing, and the others of the same are not heard"),
+            (candidate & ~seen & ~self.standby, "it carries nothing, and it is not known whether it usually does"),
         ]
         self.answer.judge(plan.feed, found, np.zeros(len(found), np.bool_), cannot, make)
         typical = over(share, np.ones(share.shape, np.bool_), 1)
-        typical[candidate & ~standby & seen] = np.nan
+        typical[candidate & ~self.standby & seen] = np.nan
         keys = [asset.key for asset in plan.assets]
         return Learned("feed share", plan.phase[:, 0], where(typical, ~np.isnan(share[:, -1])), keys)
 

@@ -60,7 +60,7 @@ class _Map:
         unknowable: list[Unknown] = []
         for limit in limits:
             for point in plant.of(limit.quantity):
-                if not _is_for(limit, point, plant):
+                if not _is_for(limit, point, plant) or (limit.per_rated_power and _by_current(point, plant)):
                     continue
                 subject = Subject(point.site, point.asset, f"{limit.name}|{point.name}")
                 per = _rating_kw(plant, point) if limit.per_rated_power else 1.0
@@ -179,6 +179,18 @@ def _is_for(limit: Limit, point: Point, plant: Plant) -> bool:
     part = limit.part.casefold()
     return any(
         part in (name.casefold(), name.casefold().rstrip("0123456789 -_#")) for name in (point.part, *point.areas)
+    )
+
+
+def _by_current(point: Point, plant: Plant) -> bool:
+    """Whether a feed is judged by its phase currents against its breaker (electrical.py). That is nearer to what trips
+    than its power against a rating, and one cause is one alarm."""
+    key = AssetKey(point.site, point.asset)
+    phases = {current.phase for current in plant.at(key, "PhaseCurrent") if current.unit_known and not current.setpoint}
+    return (
+        point.quantity == "ActivePower"
+        and phases >= {"A", "B", "C"}
+        and any(current.unit_known for current in plant.at(key, "CurrentLimit"))
     )
 
 

@@ -27,6 +27,7 @@ from dcim.detect.norms import Learned, Norms, where
 from dcim.detect.roster import Answer, Roster, beyond
 from dcim.detect.stillness import Stillness, stillness
 from dcim.detect.study import Study
+from dcim.detect.sums import Circuits, References, add_up
 from dcim.detect.traces import Floats, Grid
 from dcim.detect.wide import Bools, Numbers, Wide, all_of, any_of, by_group, recent, widen
 from dcim.physics.hydraulics import FLOW_EXPONENT
@@ -60,6 +61,10 @@ class SensorsSettings:
     """30 s, as CDU manuals have it."""
     apart_back: float = 0.8
     """Of APART: below it sensors agree again."""
+    strayed: float = 0.6
+    """Of the distance between two twins: one that is so far from where other sensors have it is off, if its twin is
+    not farther than `stayed`."""
+    stayed: float = 0.3
     frozen_after_s: float = 120.0
     """More than one republish of the bus."""
     frozen_intervals: float = 20.0
@@ -76,6 +81,8 @@ class SensorsSettings:
     agree_share: float = 0.02
     agree_ratio: float = 0.4
     """Two balances agree about a meter when they differ by less than the larger of these."""
+    sum_share: float = 0.006
+    """Of a circuit's flow: so much must one rack's meter change the sum of all, to be seen in it."""
     supply_k: float = 0.5
     """Its supply against its circuit's others, from its usual distance; twice that where there is no usual one."""
 
@@ -86,6 +93,7 @@ class _Map:
 
     plant: Plant
     racks: Racks
+    circuits: Circuits
     varying: Numbers
     varying_asset: Numbers
     asset_keys: tuple[AssetKey, ...]
@@ -97,11 +105,15 @@ class _Map:
     twins: tuple[tuple[Point, ...], ...]
     twin_points: Numbers
     twin_group: Numbers
+    twin_keys: tuple[AssetKey, ...]
+    references: References
     meters: Numbers
     """[4 · racks]: flow, supply, return and power of each rack."""
     bias: Roster
+    cdu_flow: Roster
+    """By circuit, the flow meter of its CDU."""
     odd: Roster
-    """Of three or more twins, each."""
+    """Each of several twins."""
     frozen: Roster
     frozen_site: Roster
     implausible: Roster
@@ -110,6 +122,7 @@ class _Map:
     @classmethod
     def of(cls, plant: Plant) -> _Map:
         racks = Racks.of(plant)
+        them = Circuits.of(plant, racks)
         varying = [point for point in plant.of(*sorted(VARYING)) if not point.setpoint and point.unit_known]
         keys = sorted({AssetKey(point.site, point.asset) for point in varying})
         number = {key: row for row, key in enumerate(keys)}
@@ -131,6 +144,7 @@ class _Map:
         return cls(
             plant=plant,
             racks=racks,
+            circuits=them,
             varying=_ids(varying),
             varying_asset=np.array([number[AssetKey(point.site, point.asset)] for point in varying], np.intp),
             asset_keys=tuple(keys),
@@ -142,7 +156,16 @@ class _Map:
             twins=twins,
             twin_points=_ids([point for point, _ in flat]),
             twin_group=np.array([row for _, row in flat], np.intp),
+            twin_keys=tuple(AssetKey(point.site, point.asset) for point, _ in flat),
+            references=References.of(plant, racks, them, twins),
             meters=meters,
+            cdu_flow=Roster(
+                FindingKind.SENSOR_BIAS,
+                [
+                    Subject(asset.site, asset.id, plant.points[point].name if point >= 0 else "")
+                    for asset, point in zip(them.assets, them.flow.tolist(), strict=True)
+                ],
+            ),
             bias=Roster(
                 FindingKind.SENSOR_BIAS,
                 [
@@ -206,9 +229,13 @@ class Sensors:
         settings = self.settings
         grid = Grid(to_us(at), settings.bin_s, round(settings.look_back_s / settings.bin_s), settings.hold_s)
         look = _Look(settings, self._map, window, widen(window, grid), self.norms, at)
-        learned = [look.frozen(), *look.balances()]
+        # Who is named is no evidence for who looks next.
+        learned = [look.frozen()]
         look.implausible()
-        look.twins()
+        look.forget()
+        learned.append(look.twins())
+        look.forget()
+        learned += look.balances()
         self.study.looked(at, learned)
         return look.answer.detection(frozenset(look.distrusted))
 
@@ -224,6 +251,10 @@ class _Look:
         self.still: Stillness = stillness(window, to_us(at))
         self.answer = Answer()
         self.distrusted: set[int] = set()
+
+    def forget(self) -> None:
+        """Takes what is distrusted by now out of what is looked at."""
+        self.wide.forget(np.array(sorted(self.distrusted), np.intp))
 
     def _point(self, number: int) -> Point:
         return self.map.plant.points[number]
@@ -371,8 +402,10 @@ class _Look:
 
     # --- twins ---
 
-    def twins(self) -> None:
-        """Sensors of the same thing at one asset: two that are apart disagree, one of several that is apart is off."""
+    def twins(self) -> Learned:
+        """Sensors of the same thing at one asset: two that are apart disagree. Which of them is off is told by the
+        others where there are more, and where there are two by what else can tell: the racks of the same coolant, the
+        air around."""
         settings, plan = self.settings, self.map
         value = recent(self.wide.means(plan.twin_points), settings.apart_bins)
         groups = len(plan.twins)
@@ -389,25 +422,52 @@ class _Look:
         odd, nearly = beyond(off, 1.0, settings.apart_back)
         several = np.bincount(group[odd], minlength=groups) > 1
         named = odd & ~several[group] if groups else odd
+        reference = plan.references.values(self.wide, settings.apart_bins)
+        distance = value - reference[group] if groups else value
+        usual = self.norms.of("twin apart", plan.twin_points, settings.ready_s)
+        moved = np.abs(distance - np.nan_to_num(usual))
+        gap = (high - low)[group] if groups else value
+        # Without a usual distance, what lies twice as far apart is far enough.
+        far = gap >= np.where(np.isnan(usual), 2.0, 1.0) * allowed[group] if groups else odd
+        strayed = far & (moved >= settings.strayed * gap)
+        stayed = moved <= settings.stayed * gap
+        by_reference = np.bincount(group[strayed], minlength=groups) == 1
+        by_reference &= np.bincount(group[stayed], minlength=groups) == number - 1
+        pointed = strayed & by_reference[group] & ~_any_of_group(named, group, groups) if groups else odd
+        named = named | pointed
 
         def biased(row: int) -> Finding:
             point, others = self._point(int(plan.twin_points[row])), float(middle[group[row]])
+            what = "Median of its twins"
+            if pointed[row]:
+                others = float(reference[group[row]] + np.nan_to_num(usual[row]))
+                what = f"{plan.references.words[group[row]]}, at its usual distance from them"
+            lines = [
+                Evidence(point.name, figure(float(value[row]), point.unit), point=point.id),
+                Evidence(what, figure(others, point.unit)),
+            ]
+            for other in np.flatnonzero(group == group[row]).tolist() if pointed[row] else ():
+                if other != row:
+                    twin = self._point(int(plan.twin_points[other]))
+                    shows = f"{figure(float(value[other]), twin.unit)}, as far from them as usual"
+                    lines.append(Evidence(f"{twin.name} is off", shows, Bearing.RULED_OUT, twin.id))
             return self._bias(
                 point,
                 plan.odd.subjects[row],
                 float(value[row]) - others,
                 point.unit if point.unit != "°C" else "K",
-                float(off[row]),
-                0.85,
-                [
-                    Evidence(point.name, figure(float(value[row]), point.unit), point=point.id),
-                    Evidence("Median of its twins", figure(others, point.unit)),
-                ],
+                float(apart[group[row]]),
+                0.8 if pointed[row] else 0.85,
+                lines,
             )
 
-        few = number[group] < 3 if groups else np.zeros(0, np.bool_)
-        self.answer.judge(
-            plan.odd, named, nearly, [(~known, "it is not heard"), (few, "it has too few twins to name one")], biased
+        untold = (number[group] < 3) & np.isnan(distance) if groups else np.zeros(0, np.bool_)
+        fine = self.answer.judge(
+            plan.odd,
+            named,
+            nearly,
+            [(~known, "it is not heard"), (untold, "it has too few twins to name one, and nothing else tells")],
+            biased,
         )
         self.distrusted.update(plan.twin_points[named].tolist())
         found, between = beyond(apart, 1.0, settings.apart_back)
@@ -421,7 +481,8 @@ class _Look:
                 Evidence(point.name, figure(float(said), point.unit), point=point.id)
                 for point, said in zip(points, values, strict=True)
             ]
-            lines.append(Evidence("Which of them is wrong", "nothing else tells", Bearing.UNKNOWN))
+            tells = "what else tells does not name one" if plan.references.words[row] else "nothing else tells"
+            lines.append(Evidence("Which of them is wrong", tells, Bearing.UNKNOWN))
             name = points[0].asset_name
             return Finding(
                 FindingKind.SENSORS_DISAGREE,
@@ -445,6 +506,8 @@ class _Look:
             [(np.isnan(apart), "fewer than two of them are heard")],
             disagree,
         )
+        together = (apart < settings.apart_back)[group] if groups else fine
+        return Learned("twin apart", plan.twin_points, where(distance, fine & together), plan.twin_keys)
 
     # --- balances ---
 
@@ -461,6 +524,17 @@ class _Look:
         feeds = balance.feeds_share / self.norms.of("meter feeds", racks.power, ready) - 1.0
         by_supply = -supply_k / balance.rise_k
         small = settings.agree_share
+        sums = add_up(plan.circuits, racks, self.wide, settings.balance.bins_min)
+        sum_off = sums.ratio / self.norms.of("meter circuit", plan.circuits.flow, ready) - 1.0
+        cdu_k = sums.restriction / self.norms.of("meter circuit restriction", plan.circuits.flow, ready)
+        cdu_by_drop = np.power(cdu_k, -1.0 / FLOW_EXPONENT) - 1.0
+        # What the sum would be off by, if this rack's meter is wrong by as much as its pressure difference says.
+        wrong_lpm = balance.flow_lpm * flow / (1.0 + flow)
+        of_circuit = np.append(sums.racks_lpm, np.nan)[plan.circuits.of_rack]
+        by_rack = wrong_lpm / (of_circuit - wrong_lpm)
+        sum_off_here = np.append(sum_off, np.nan)[plan.circuits.of_rack]
+        allowed_sum = np.maximum(settings.agree_ratio * np.abs(by_rack), 0.5 * settings.sum_share)
+        cdu_wrong = 1.0 / (1.0 + sum_off) - 1.0
 
         def agree(witness: Floats, said: Floats) -> Bools:
             allowed = np.maximum(settings.agree_share, settings.agree_ratio * np.abs(witness))
@@ -471,6 +545,13 @@ class _Look:
             """[4, racks]: which meter is off, with thresholds times a ratio."""
             off = np.abs(share) >= ratio * settings.off_share
             by_flow = off & (np.abs(flow) >= ratio * settings.off_share) & agree(share, flow)
+            # Without a heat balance: pressure against flow, and the sum of all racks against their CDU.
+            by_flow |= (
+                (np.abs(flow) >= ratio * settings.off_share)
+                & (np.abs(by_rack) >= ratio * settings.sum_share)
+                & (np.abs(sum_off_here - by_rack) <= allowed_sum)
+                & (np.isnan(share) | agree(share, flow))
+            )
             far_k = np.where(np.isnan(usual_apart), 2.0, 1.0) * settings.supply_k
             flowing = balance.flow_lpm > 0.0
             alone = flowing & (np.abs(supply_k) >= 2.0 * ratio * settings.supply_k)
@@ -482,6 +563,22 @@ class _Look:
 
         found, standing = verdict(1.0), verdict(settings.back_ratio)
         count = len(racks.assets)
+        strange = (found[_FLOW] | standing[_FLOW] | (np.abs(flow) >= small)) & (plan.circuits.of_rack >= 0)
+        fed = plan.circuits.of_rack >= 0
+        circuits = len(plan.circuits.assets)
+        fine_racks = np.bincount(plan.circuits.of_rack[fed & (np.abs(flow) < small)], minlength=circuits)
+        strange_racks = np.bincount(plan.circuits.of_rack[strange], minlength=circuits)
+
+        def cdu_verdict(ratio: float) -> Bools:
+            """[circuits]: whose flow meter is off: the sum of the racks says so, and the pressure difference as well,
+            or where that is not told, each rack's for itself."""
+            second = np.where(
+                np.isnan(cdu_by_drop), (fine_racks >= 2) & (strange_racks == 0), agree(cdu_by_drop, cdu_wrong)
+            )
+            wrong: Bools = (np.abs(cdu_wrong) >= ratio * settings.off_share) & second
+            return wrong
+
+        cdu_found, cdu_standing = cdu_verdict(1.0), cdu_verdict(settings.back_ratio)
 
         def make(row: int) -> Finding:
             which, rack = divmod(row, count)
@@ -519,13 +616,60 @@ class _Look:
                     f"{figure(float(value))} {of_what}" if meter == _SUPPLY else f"{percent(float(value))} {of_what}"
                 )
                 lines.append(Evidence(what, shows, Bearing.FOR if named == meter else Bearing.RULED_OUT))
+            if which == _FLOW and np.isfinite(sum_off_here[rack] - by_rack[rack]):
+                agrees = abs(sum_off_here[rack] - by_rack[rack]) <= allowed_sum[rack]
+                shows = f"{percent(float(sum_off_here[rack]))} from usual; this meter would make it "
+                shows += percent(float(by_rack[rack]))
+                bearing = Bearing.FOR if agrees else Bearing.AGAINST
+                lines.append(Evidence("All racks together against their CDU", shows, bearing))
             confidence = 0.7 if which == _BACK else 0.85 if np.isfinite(share[rack]) else 0.7
             return self._bias(point, plan.bias.subjects[row], off, unit, abs(float(off)), confidence, lines)
 
+        def make_cdu(row: int) -> Finding:
+            point = self._point(int(plan.circuits.flow[row]))
+            wrong, drop_off = float(cdu_wrong[row]), float(cdu_by_drop[row])
+            lines = [
+                Evidence(
+                    "Its racks' meters together",
+                    f"{figure(float(sums.racks_lpm[row]), 'L/min')}; it is {percent(wrong)} off against them",
+                    point=point.id,
+                )
+            ]
+            if np.isfinite(drop_off):
+                shows = f"{percent(drop_off)} of the flow that the pressure difference asks for"
+                lines.append(Evidence("Pressure against flow", shows))
+            else:
+                lines.append(Evidence("Pressure against flow", "cannot be told", Bearing.UNKNOWN))
+            shows = f"{int(fine_racks[row])} agree with their own pressure difference"
+            lines.append(Evidence("The racks' meters are off", shows, Bearing.RULED_OUT))
+            lines.append(
+                Evidence("Coolant is lost on the way", "the pressure difference says no", Bearing.RULED_OUT)
+                if np.isfinite(drop_off) and wrong > 0.0
+                else Evidence("Coolant is lost on the way", "see the inventory of the loop", Bearing.UNKNOWN)
+            )
+            off = wrong * float(sums.racks_lpm[row])
+            subject = plan.cdu_flow.subjects[row]
+            return self._bias(point, subject, off, "L/min", abs(wrong), 0.85 if np.isfinite(drop_off) else 0.7, lines)
+
+        cdu_fine = self.answer.judge(
+            plan.cdu_flow,
+            cdu_found,
+            cdu_standing,
+            [
+                (plan.circuits.flow < 0, "it has no flow meter, or not each of its racks has one"),
+                (np.isnan(sum_off), "what is usual here has not been learned yet, or a flow is not heard"),
+            ],
+            make_cdu,
+        )
+        cdu_fine |= ~np.isnan(sums.ratio) & np.isnan(sum_off)
+        cdu_fine &= strange_racks == 0
+        self.distrusted.update(plan.circuits.flow[cdu_found].tolist())
         measured = ~np.isnan(share)
         tells = measured & ~np.isnan(flow)
-        fed = measured & ~np.isnan(feeds)
-        told = np.stack([tells, ~np.isnan(supply_k), tells & fed, fed])
+        powered = measured & ~np.isnan(feeds)
+        told = np.stack(
+            [tells | (~np.isnan(flow) & ~np.isnan(sum_off_here)), ~np.isnan(supply_k), tells & powered, powered]
+        )
         told |= found
         self.answer.judge(
             plan.bias,
@@ -544,6 +688,10 @@ class _Look:
             Learned("meter restriction", racks.flow, where(balance.restriction, fine), racks.keys),
             Learned("meter supply", racks.supply, where(balance.supply_apart_k, fine), racks.keys),
             Learned("meter feeds", racks.power, where(balance.feeds_share, fine), racks.keys),
+            Learned("meter circuit", plan.circuits.flow, where(sums.ratio, cdu_fine), plan.circuits.keys),
+            Learned(
+                "meter circuit restriction", plan.circuits.flow, where(sums.restriction, cdu_fine), plan.circuits.keys
+            ),
         ]
 
     def _bias(
@@ -571,6 +719,12 @@ class _Look:
                 'Until it is right, what depends on it is shown as "cannot tell".',
             ),
         )
+
+
+def _any_of_group(mask: Bools, group: Numbers, groups: int) -> Bools:
+    """[…]: whether any of a member's group is in the mask."""
+    found: Bools = (np.bincount(group[mask], minlength=groups) > 0)[group]
+    return found
 
 
 def _ids(points: list[Point]) -> Numbers:

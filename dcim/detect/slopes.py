@@ -99,7 +99,7 @@ def noise(values: Floats, sigma_min: float, longer: Floats) -> Noise | None:
         # Two more numbers are fitted; they must be worth more than what chance gives the best of many knots.
         if float(bent @ bent) * (1.0 + 12.0 / len(at)) < float(rest @ rest):
             rest, fitted, bend = bent, 4, best
-    wild = _WILD_SIGMA * max(_SIGMA_PER_MAD * float(np.median(np.abs(rest))), 1e-300)
+    wild = _WILD_SIGMA * max(_SIGMA_PER_MAD * _median(np.abs(rest)), 1e-300)
     rest = np.clip(rest, -wild, wild)
     freedom = len(at) - fitted
     squares = float(rest @ rest)
@@ -109,7 +109,7 @@ def noise(values: Floats, sigma_min: float, longer: Floats) -> Noise | None:
     independent = freedom * (1.0 - correlation) / (1.0 + correlation)
     steps = np.diff(longer)
     steps = steps[~np.isnan(steps)]
-    by_steps = _SIGMA_PER_MAD * float(np.median(np.abs(steps - np.median(steps)))) / math.sqrt(2.0)
+    by_steps = _SIGMA_PER_MAD * _median(np.abs(steps - _median(steps))) / math.sqrt(2.0)
     if sigma <= _AGREE * by_steps:
         independent += _MAD_EFFICIENCY * len(steps)
     return Noise(max(sigma, by_steps, sigma_min), correlation, max(1.0, independent), bend)
@@ -121,17 +121,18 @@ def slope(values: Floats, scatter: Noise) -> Slope | None:
     if len(at) < max(VALUES_MIN, COVERAGE_MIN * len(values)) or at[-1] != len(values) - 1:
         return None
     y, t = values[at], at.astype(np.float64)
-    early, late = _pairs(len(at))
-    per_bin = float(np.median((y[late] - y[early]) / (at[late] - at[early])))
+    early, late, apart = _pairs(len(at))
+    per_bin = _median((y[late] - y[early]) / (apart if len(at) == len(values) else at[late] - at[early]))
     widened = scatter.sigma * math.sqrt((1.0 + scatter.correlation) / (1.0 - scatter.correlation))
-    error = _SEN_LOSS * widened / math.sqrt(float(np.sum((t - t.mean()) ** 2)))
+    about = t - t.sum() / len(t)
+    error = _SEN_LOSS * widened / math.sqrt(float(about @ about))
     return Slope(per_bin, error, scatter.freedom, stepped(y, t, per_bin))
 
 
 def stepped(y: Floats, t: Floats, per_bin: float) -> bool:
     """Whether one step between two flat stretches says much better what y does at the times t than a line does."""
     line = y - per_bin * t
-    line = line - np.median(line)
+    line -= _median(line)
     return bool(_about_step(y) < _STEP_SHARE * float(line @ line))
 
 
@@ -159,14 +160,27 @@ def _bases(times: bytes, knots: tuple[int, ...]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _pairs(values: int) -> tuple[Indices, Indices]:
-    """Every two of so many values, the earlier and the later."""
-    return np.triu_indices(values, 1)
+def _pairs(values: int) -> tuple[Indices, Indices, Indices]:
+    """Every two of so many values, the earlier and the later, and how far they are apart where none is missing."""
+    early, late = np.triu_indices(values, 1)
+    return early, late, late - early
+
+
+def _median(values: Floats) -> float:
+    """As np.median of a line without NaN; that one takes longer to look at its arguments than at hundreds of values.
+    NaN for no values."""
+    middle = len(values) // 2
+    if not len(values):
+        return math.nan
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    ranked = np.partition(values, (middle - 1, middle))
+    return float(ranked[middle - 1] + ranked[middle]) / 2.0
 
 
 def _about_step(y: Floats) -> float:
     """The sum of squares that the best single step leaves of y."""
-    y = y - y.mean()
+    y = y - y.sum() / len(y)
     before = np.arange(1, len(y))
     left = np.cumsum(y)[:-1]
     explained = left**2 / before + left**2 / (len(y) - before)  # the right side's sum is the left one's negative

@@ -32,14 +32,27 @@ class Trace:
         return None if not len(self.value) or np.isnan(self.value[-1]) else float(self.value[-1])
 
 
+def in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame sorted by point and time, readings of one point and instant as they stand; the frame itself where it
+    is so already, as it should be."""
+    point, time = frame["point"].to_numpy(), frame["time"].to_physical().to_numpy()
+    starts = np.flatnonzero(point[1:] != point[:-1])
+    fell = time[1:] < time[:-1]
+    ascends = (point[starts + 1] > point[starts]).all()
+    if ascends and np.count_nonzero(fell) == np.count_nonzero(fell[starts]):
+        return frame
+    return frame.sort("point", "time", maintain_order=True)
+
+
 class Traces:
-    """A frame as detectors are given it (sorted by point and time), point by point."""
+    """A frame as detectors are given it, point by point. One that is not sorted by point and time is sorted first."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
+        frame = in_order(frame)
         self.point = frame["point"].to_numpy()
         self.time = frame["time"].dt.epoch("us").to_numpy()
         self.quality = frame["quality"].to_numpy()
-        value = frame["value"].cast(pl.Float64).to_numpy()
+        value = frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         self.value = np.where(self.quality < Quality.BAD, value, np.nan)
         self.starts = np.flatnonzero(np.append(True, self.point[1:] != self.point[:-1])) if len(self.point) else _NONE
         self.points = self.point[self.starts]

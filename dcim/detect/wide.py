@@ -14,11 +14,11 @@ import polars as pl
 
 from dcim.core.readings import Quality
 from dcim.core.times import SECOND_US
-from dcim.detect.traces import Floats, Grid
+from dcim.detect.traces import Floats, Grid, in_order
 
 Numbers = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-_CHUNK_ROWS = 400_000
+_CHUNK_ROWS = 200_000
 """Rows that are binned at once: their columns stay in the cache."""
 
 _LARGEST = 1e15
@@ -62,10 +62,15 @@ class Wide:
         lasts: Floats = self.last[self.at(points)]
         return lasts
 
+    def forget(self, points: Numbers) -> None:
+        """As if these points had said nothing. In place: a matrix belongs to one look."""
+        rows = self.at(points)
+        rows = rows[rows >= 0]
+        self.mean[rows], self.count[rows], self.last[rows] = np.nan, 0.0, np.nan
+
 
 def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
-    """The matrix of a frame that is sorted by point; one that is not is sorted first. Times may be in any order, but
-    then `last` is that of the row that comes last."""
+    """The matrix of a frame. One that is not sorted by point and time is sorted first."""
     cuts = Cuts.of(frame)
     points, bins = len(cuts.points), grid.bins
     mean = np.full((points + 1, bins), np.nan)
@@ -77,23 +82,46 @@ def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
     bin_us = int(grid.bin_s * SECOND_US)
     for first, beyond in cuts.chunks():
         rows = slice(int(cuts.starts[first]), int(cuts.ends[beyond - 1]))
-        key = (bins - 1) - (grid.until_us - cuts.time[rows]) // bin_us
-        value = cuts.value[rows]
-        inside = (key >= 0) & (key < bins)
-        key += np.repeat(np.arange(beyond - first) * bins, cuts.ends[first:beyond] - cuts.starts[first:beyond])
-        good = inside & (cuts.quality[rows] < Quality.BAD) & ~np.isnan(value)
+        lengths = cuts.ends[first:beyond] - cuts.starts[first:beyond]
+        value, quality = cuts.value[rows], cuts.quality[rows]
+        key = grid.until_us - cuts.time[rows]
+        key //= bin_us
+        within = bool(key.min() >= 0 and key.max() < bins)
+        np.subtract(np.repeat(np.arange(1, beyond - first + 1) * bins - 1, lengths), key, out=key)
         size = (beyond - first) * bins
         heard = None
-        if not good.all():
-            heard = np.bincount(key[inside], minlength=size).reshape(-1, bins) > 0
-            key, value = key[good], value[good]
-        counted = np.bincount(key, minlength=size).reshape(-1, bins)
-        total = np.bincount(key, weights=value, minlength=size).reshape(-1, bins)
+        if within and quality.max() < Quality.BAD and not np.isnan(value.min()):
+            counted, total = _binned(key, value, size)
+        else:
+            place = key - np.repeat(np.arange(beyond - first) * bins, lengths)
+            inside = (place >= 0) & (place < bins)
+            good = inside & (quality < Quality.BAD) & ~np.isnan(value)
+            heard = (np.bincount(key[inside], minlength=size) > 0).reshape(-1, bins)
+            counted, total = _binned(key[good], value[good], size)
+        counted, total = counted.reshape(-1, bins), total.reshape(-1, bins)
         count[first:beyond] = counted
         np.divide(total, counted, out=mean[first:beyond], where=counted > 0)
         mean[first:beyond][np.abs(mean[first:beyond]) > _LARGEST] = np.nan
         _hold(mean[first:beyond], counted > 0 if heard is None else heard, int(grid.hold_s / grid.bin_s))
     return Wide(grid, cuts.points, mean, count, last)
+
+
+def _binned(key: npt.NDArray[np.int64], value: Floats, size: int) -> tuple[npt.NDArray[np.int_], Floats]:
+    """How many values each key has, and their sums. Of keys that ascend, as those of a sorted frame do, each has one
+    run: adding up runs takes half the time of counting keys."""
+    counted, total = np.zeros(size, np.int_), np.zeros(size)
+    if not len(key):
+        return counted, total
+    differs = key[1:] != key[:-1]
+    starts = np.append(0, np.flatnonzero(differs) + 1)
+    run = key[starts]
+    if (run[1:] < run[:-1]).any():
+        total = np.bincount(key, weights=value, minlength=size).astype(np.float64)
+        return np.bincount(key, minlength=size).astype(np.int_), total
+    counted[run] = np.diff(starts, append=len(key))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total[run] = np.add.reduceat(value, starts)
+    return counted, total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,17 +139,15 @@ class Cuts:
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Cuts:
         """Columns are shared with the frame where they can be, and never written into."""
+        frame = in_order(frame)
         point = frame["point"].to_numpy()
         starts = np.flatnonzero(np.append(True, point[1:] != point[:-1])) if len(point) else np.zeros(0, np.int64)
-        points = point[starts].astype(np.int64)
-        if (np.diff(points) <= 0).any():
-            return cls.of(frame.sort("point", maintain_order=True))
         return cls(
-            points,
+            point[starts].astype(np.int64),
             starts,
             np.append(starts[1:], len(point)) if len(starts) else starts,
             frame["time"].to_physical().to_numpy(),
-            frame["value"].cast(pl.Float64).to_numpy(),
+            frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
             frame["quality"].to_numpy(),
         )
 

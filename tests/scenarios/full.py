@@ -171,10 +171,10 @@ def only(answer: Detection, kind: FindingKind) -> Finding:
     return answer.findings[0]
 
 
-def learned(detector: Detector, full: Full, seconds: float = LEARNED_S) -> Norms:
+def learned(detector: Detector, full: Full, seconds: float = LEARNED_S, given: Given | None = None) -> Norms:
     """The norms of a healthy plant: what one look at it measures, as if it had been so for so long."""
     fresh = type(detector)()
-    look(fresh, full, seed=99)
+    look(fresh, full, given, seed=99)
     norms = fresh.study.norms  # type: ignore[attr-defined]  # of a Learner
     for _ in range(2):
         norms = norms.learn(list(fresh.study._looked), 600.0)  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from dcim.detect.norms import Norms
 from dcim.physics.fluids import WATER
 from dcim.physics.heat import lmtd_k
 from dcim.physics.hydraulics import heat_carried_kw
-from tests.scenarios.full import DROP_KPA, FLOW_LPM, HEAT_KW, POWER_KW, Full, look, only, times
+from tests.scenarios.full import DROP_KPA, FLOW_LPM, HEAT_KW, POWER_KW, Full, learned, look, only, times
 
 PLANT = Full(racks=4, gpus=1)
 LASTS = times(600.0)
@@ -22,8 +22,6 @@ Values = dict[tuple[str, str], "np.ndarray | float"]
 
 @pytest.fixture(scope="module")
 def norms() -> Norms:
-    from tests.scenarios.full import learned
-
     return learned(Cooling(), PLANT)
 
 
@@ -36,7 +34,7 @@ def test_a_healthy_plant_is_quiet(norms: Norms, seed: int) -> None:
     answer = look(Cooling(norms), PLANT, seed=seed)
     assert answer.findings == ()
     assert not answer.between
-    assert {unknown.subject.qualifier for unknown in answer.unknown} == {"Secondary Pump2 PumpSpeed"}
+    assert {unknown.subject.qualifier for unknown in answer.unknown} == {"Secondary Pump2 PumpSpeed", "pumps together"}
 
 
 def test_a_filter_is_due_at_twice_and_blocked_at_three_times_its_norm(norms: Norms) -> None:
@@ -68,6 +66,27 @@ def test_a_narrower_circuit_and_a_second_pump_are_no_worn_pump(norms: Norms) -> 
     assert FindingKind.PUMP_WORN not in {f.kind for f in both.findings}
     change = cdu(pump_1=80.0 * (LASTS < 300.0), pump_2=80.0 * (LASTS >= 300.0))
     assert look(Cooling(norms), PLANT, change).findings == ()
+
+
+def test_in_a_narrower_circuit_a_worn_pump_is_told_by_its_head(norms: Norms) -> None:
+    # The circuit takes 20 % more: a sound pump would give less flow and more head for its speed.
+    worn = cdu(flow=0.80 * FLOW, dp=DROP_KPA * 1.2 * 0.80**1.85, filter=8.0 * 0.80**1.85)
+    found = only(look(Cooling(norms), PLANT, worn), FindingKind.PUMP_WORN)
+    assert any(line.what == "Head for its speed" and line.bearing is Bearing.FOR for line in found.evidence)
+    sound = cdu(flow=0.90 * FLOW, dp=DROP_KPA * 1.25 * 0.90**1.85, filter=8.0 * 0.90**1.85)
+    answer = look(Cooling(norms), PLANT, sound)
+    assert FindingKind.PUMP_WORN not in {finding.kind for finding in answer.findings}
+    assert any(u.kind is FindingKind.PUMP_WORN and u.why == "the circuit has changed" for u in answer.unknown)
+
+
+def test_pumps_that_run_together_are_judged_together() -> None:
+    both = cdu(pump_1=60.0, pump_2=60.5)
+    known = learned(Cooling(), PLANT, given=both)
+    assert look(Cooling(known), PLANT, both).findings == ()
+    found = only(look(Cooling(known), PLANT, cdu(pump_1=68.0, pump_2=68.4)), FindingKind.PUMP_WORN)
+    assert found.subject == ("s", "cdu-0", "pumps together")
+    assert any(line.bearing is Bearing.UNKNOWN and "Which" in line.what for line in found.evidence)
+    assert look(Cooling(known), PLANT, cdu(pump_1=85.0, pump_2=60.0)).findings == ()
 
 
 def test_a_valve_off_its_command_is_stuck_and_one_under_way_is_not(norms: Norms) -> None:
@@ -143,6 +162,10 @@ def test_facility_water_that_is_warm_or_lost_is_found_with_the_time_that_is_left
     (finding,) = [finding for finding in lost.findings if finding.kind is FindingKind.FACILITY_WATER]
     # 500 L of PG25 take 480 kW: 4.2 s a kelvin, and 25 K are left.
     assert finding.time_to_limit_s == pytest.approx(105.0, rel=0.1)
+    # Half of the water: half of the heat stays in the loop.
+    stuck = cdu(primary_flow=320.0, valve=30.0, valve_command=60.0)
+    found = {finding.kind: finding for finding in look(Cooling(norms), PLANT, stuck).findings}[FindingKind.VALVE_STUCK]
+    assert found.time_to_limit_s == pytest.approx(210.0, rel=0.1)
 
 
 def test_without_a_norm_only_water_that_cannot_cool_is_found() -> None:

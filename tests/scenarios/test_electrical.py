@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcim.core.findings import FindingKind
+from dcim.core.assets import AssetKey, Placement
+from dcim.core.findings import Detection, FindingKind
+from dcim.core.limits import Limit
 from dcim.detect.electrical import Electrical
+from dcim.detect.limits import Limits
+from dcim.detect.norms import Learned, Norms
 from tests.scenarios.full import RATING_A, Full, look, only, times
+from tests.scenarios.loop import SITE
 
 PLANT = Full(racks=4, gpus=1)
 LASTS = times(300.0)
@@ -112,6 +117,82 @@ def test_a_lost_feed_stays_found_when_the_window_has_forgotten_it() -> None:
 def test_racks_that_were_switched_off_have_lost_no_feed() -> None:
     off = carried(0.0, "r-0-tap-A", "r-0-tap-B") | carried(0.75, "bus-A", "bus-B")
     assert look(Electrical(), PLANT, off, lasts_s=300.0).findings == ()
+
+
+def _three() -> Full:
+    """Three feeds of one load, each with the same breaker."""
+    plant = Full(racks=1, gpus=1)
+    plant.add("crah", "flow", "CRAH", "LiquidFlow")
+    for number in (1, 2, 3):
+        plant.meter(f"ups-{number}", ("crah",))
+    plant.survey()
+    return plant
+
+
+THREE = _three()
+
+
+def usually(plant: Full, **shares: float) -> Norms:
+    """What feeds were seen to carry of what their group does."""
+    points = np.array([plant[meter.replace("_", "-"), "phase A"] for meter in shares])
+    learned = Learned("feed share", points, np.array(list(shares.values())), [])
+    return Norms().learn([learned], 600.0).learn([learned], 600.0)
+
+
+def three(shares: tuple[float, float, float], norms: Norms | None = None) -> Detection:
+    """What is said of them; shares are of their ratings."""
+    given = {
+        (f"ups-{number}", f"phase {phase}"): share * RATING_A
+        for number, share in enumerate(shares, 1)
+        for phase in "ABC"
+    }
+    return look(Electrical(norms), THREE, given, lasts_s=300.0)
+
+
+def test_three_feeds_have_a_spare_while_two_of_them_can_carry_the_load() -> None:
+    assert three((0.5, 0.5, 0.5)).findings == ()
+    found = only(three((0.56, 0.56, 0.5)), FindingKind.FAILOVER_OVERLOAD)
+    assert (found.subject.asset, found.subject.qualifier) == ("ups-1", "ups-2, ups-3")
+    assert "101 %" in found.summary
+    assert sum(line.what.startswith("ups-") for line in found.evidence) == 3
+
+
+def test_what_a_dead_feed_of_three_could_carry_is_not_counted_unless_it_is_a_standby() -> None:
+    assert only(three((0.42, 0.42, 0.0)), FindingKind.FAILOVER_OVERLOAD)
+    assert three((0.42, 0.42, 0.0), usually(THREE, ups_1=0.5, ups_2=0.5, ups_3=0.0)).findings == ()
+
+
+def test_one_of_three_feeds_that_goes_dead_is_lost_and_the_others_carry() -> None:
+    answer = three((0.3, 0.0, 0.3), usually(THREE, ups_1=0.33, ups_2=0.33, ups_3=0.33))
+    found = {finding.kind: finding for finding in answer.findings}
+    assert set(found) == {FindingKind.FEED_LOST}
+    assert found[FindingKind.FEED_LOST].subject.asset == "ups-2"
+    assert "the other 2 feeds" in found[FindingKind.FEED_LOST].summary
+
+
+def test_a_dead_feed_whose_partner_is_not_heard_is_unknown() -> None:
+    given = carried(0.0, "bus-A") | {("bus-B", f"phase {phase}"): np.nan for phase in "ABC"}
+    answer = look(Electrical(), PLANT, given, lasts_s=300.0)
+    assert any(
+        "not heard" in u.why for u in answer.unknown if (u.kind, u.subject.asset) == (FindingKind.FEED_LOST, "bus-A")
+    )
+
+
+def test_a_feed_over_its_breaker_that_carries_all_alone_is_told_of_the_breaker_only() -> None:
+    given = {("r-1-tap-A", f"phase {phase}"): 0.85 * RATING_A for phase in "ABC"} | carried(0.0, "r-1-tap-B")
+    norms = usually(PLANT, r_1_tap_A=1.0, r_1_tap_B=0.0)
+    only(look(Electrical(norms), PLANT, given, lasts_s=300.0), FindingKind.BREAKER_OVERLOADED)
+
+
+def test_a_feed_that_is_judged_by_its_currents_is_not_judged_by_its_rated_power_as_well() -> None:
+    plant = Full(racks=1, gpus=1)
+    plant.add("plain", "power", "PowerMeter", "ActivePower")
+    for meter in ("plain", "bus-A"):
+        plant.placements[AssetKey(SITE, meter)] = Placement(rated_power_kw=10.0)
+    plant.survey()
+    limits = Limits([Limit("feed-loaded", "ActivePower", above=0.75, per_rated_power=True)])
+    answer = look(limits, plant, {("plain", "power"): 55.0}, lasts_s=300.0)
+    assert only(answer, FindingKind.LIMIT).subject.asset == "plain"
 
 
 def test_load_steps_of_half_are_none_of_these() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dcim.core.findings import Bearing, FindingKind
 from dcim.core.live import Latest
-from dcim.core.points import Loop
+from dcim.core.points import Loop, Side
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.clocks import Clocks
@@ -65,6 +65,52 @@ def test_the_right_meter_is_named_while_its_window_fills(norms: Norms, meter: st
     for onset_s in range(20, 300, 20):
         answer = seen(Sensors(norms), {("r-2", meter): np.where(onset_s > LASTS, healthy_value, wrong)})
         assert {finding.subject.qualifier for finding in answer.findings} <= {meter}, onset_s
+
+
+IDLE: dict[tuple[str, str], np.ndarray | float] = {
+    **{(rack, "RackPower"): 20.0 for rack in PLANT.racks},
+    **{(rack, "RackLiquidReturnTemperature"): 36.8 for rack in PLANT.racks},
+    **{(f"{rack}-tap-{feed}", "power"): 10.0 for rack in PLANT.racks for feed in "AB"},
+}
+"""So little load that no heat balance can be told."""
+
+
+@pytest.mark.parametrize("off", [0.92, 1.08])
+def test_without_a_heat_balance_a_flow_meter_is_named_by_its_pressure_and_by_the_sum_of_all(
+    norms: Norms, off: float
+) -> None:
+    answer = seen(Sensors(norms), IDLE | {("r-2", "RackLiquidFlow"): off * FLOW_LPM})
+    found = only(answer, FindingKind.SENSOR_BIAS)
+    assert (found.subject.asset, found.subject.qualifier) == ("r-2", "RackLiquidFlow")
+    assert any("All racks" in line.what and line.bearing is Bearing.FOR for line in found.evidence)
+    assert answer.distrusted == {PLANT["r-2", "RackLiquidFlow"]}
+
+
+def test_a_branch_that_takes_less_at_the_same_pressure_names_no_meter(norms: Norms) -> None:
+    less = IDLE | {("r-2", "RackLiquidFlow"): 0.9 * FLOW_LPM, ("cdu-0", "flow"): 5.9 * FLOW_LPM}
+    less[("cdu-0", "dp")] = DROP_KPA * (5.9 / 6.0) ** 1.85
+    assert seen(Sensors(norms), less).findings == ()
+
+
+@pytest.mark.parametrize("off", [0.93, 1.08])
+def test_a_cdu_whose_flow_meter_is_off_is_named_by_its_racks_and_its_pressure(norms: Norms, off: float) -> None:
+    answer = seen(Sensors(norms), {("cdu-0", "flow"): off * 6 * FLOW_LPM})
+    found = only(answer, FindingKind.SENSOR_BIAS)
+    assert found.subject.asset == "cdu-0"
+    assert answer.distrusted == {PLANT["cdu-0", "flow"]}
+    lost = {("cdu-0", "flow"): 1.08 * 6 * FLOW_LPM, ("cdu-0", "dp"): DROP_KPA * 1.08**1.85}
+    assert seen(Sensors(norms), lost).findings == ()  # the pressure agrees with it: something leaves the loop
+
+
+def test_a_frozen_meter_is_no_evidence_against_another(norms: Norms) -> None:
+    frame = told(PLANT, 600.0, {(rack, "RackLiquidFlow"): 1.1 * FLOW_LPM for rack in PLANT.racks})
+    point = PLANT["cdu-0", "flow"]
+    frozen = frame.with_columns(value=frame["value"].set(frame["point"] == point, 6 * FLOW_LPM))
+    detector = Sensors(norms)
+    answer = detector.detect(window(frozen, detector, PLANT.plant, 599.0), PLANT.plant, at(599.0))
+    assert point in answer.distrusted
+    named = {finding.subject.asset for finding in answer.findings if finding.kind is FindingKind.SENSOR_BIAS}
+    assert "cdu-0" not in named
 
 
 def test_a_real_change_of_flow_names_no_meter(norms: Norms) -> None:
@@ -166,6 +212,42 @@ def test_of_three_twins_the_odd_one_is_named() -> None:
     answer = look(Sensors(), plant, {("cdu-0", "twin 3"): 42.0}, lasts_s=300.0)
     only(answer, FindingKind.SENSOR_BIAS)
     assert answer.distrusted == {third}
+
+
+def twinned() -> Full:
+    """A CDU with two sensors of its supply, its return and of the air beside it, and racks and air that can tell."""
+    plant = Full(racks=4, gpus=1)
+    for twin in (1, 2):
+        for name, side in (("in", Side.SUPPLY), ("out", Side.RETURN)):
+            part = {"areas": ("Second sensor",), "part": str(twin)}
+            plant.add("cdu-0", f"{name} {twin}", "CDU", "LiquidTemperature", loop=Loop.SECONDARY, side=side, **part)
+        plant.add("env", f"air {twin}", "Sensor", "AirTemperature", areas=("HotAisle",), part=str(twin))
+    for other in range(3):
+        plant.add(f"env-{other}", "air", "Sensor", "AirTemperature")
+    plant.survey()
+    return plant
+
+
+TWINNED = twinned()
+PAIRS = {
+    **{("cdu-0", f"in {twin}"): 35.2 for twin in (1, 2)},
+    **{("cdu-0", f"out {twin}"): 44.9 for twin in (1, 2)},
+    **{("env", f"air {twin}"): 31.0 for twin in (1, 2)},
+}
+
+
+@pytest.mark.parametrize(("asset", "name", "off"), [("cdu-0", "in", 1.5), ("cdu-0", "out", -1.4), ("env", "air", 2.6)])
+def test_of_two_twins_the_one_is_named_that_left_what_others_measure(asset: str, name: str, off: float) -> None:
+    known = learned(Sensors(), TWINNED, given=PAIRS)
+    assert look(Sensors(known), TWINNED, PAIRS, lasts_s=300.0).findings == ()
+    wrong = PAIRS | {(asset, f"{name} 2"): PAIRS[asset, f"{name} 2"] + off}
+    answer = look(Sensors(known), TWINNED, wrong, lasts_s=300.0)
+    only(answer, FindingKind.SENSOR_BIAS)
+    assert answer.distrusted == {TWINNED[asset, f"{name} 2"]}
+    astride = PAIRS | {
+        (asset, f"{name} {twin}"): PAIRS[asset, f"{name} {twin}"] + (twin - 1.5) * off for twin in (1, 2)
+    }
+    only(look(Sensors(known), TWINNED, astride, lasts_s=300.0), FindingKind.SENSORS_DISAGREE)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.5])

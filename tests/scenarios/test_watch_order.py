@@ -6,7 +6,6 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-import numpy as np
 import polars as pl
 
 from alerts.engine import Engine
@@ -57,7 +56,7 @@ class Standing:
         return [type("View", (), {"site": "s", "asset": "r-1"})()]
 
 
-def watch(*lookers: Looker) -> Watch:
+def watch(*lookers: Looker, in_turn: int | None = None) -> Watch:
     return Watch(
         index=PointIndex(),
         placements={},
@@ -70,14 +69,15 @@ def watch(*lookers: Looker) -> Watch:
         hub=Hub(),
         clock=lambda: START,
         tick_s=2.0,
+        in_turn=in_turn,
     )
 
 
 def survey(watching: Watch, second: float) -> int:
     window = Window(timedelta(seconds=60))
     window.offer(now(healthy(LOOPS), second))
-    needed = [np.array([p.id for p in LOOPS.plant.of("RackPower")], np.intp) for _ in watching._detectors]
-    return len(watching._survey(window, LOOPS.plant, needed, at(second)))
+    watching._rounds.know(LOOPS.plant)
+    return len(watching._survey(window, LOOPS.plant, at(second)))
 
 
 def test_what_is_distrusted_is_shown_as_bad_to_those_after_it_alone() -> None:
@@ -86,6 +86,18 @@ def test_what_is_distrusted_is_shown_as_bad_to_those_after_it_alone() -> None:
     assert LIAR in before.believed
     assert LIAR in doubter.believed
     assert after.believed == {LOOPS["r-1", "RackPower"]}
+
+
+def test_who_looks_at_the_same_time_is_shown_what_was_distrusted_before_and_answers_in_order() -> None:
+    doubter = Looker("sensors", distrusts={LIAR})
+    others = [Looker(f"other {number}", distrusts={LOOPS["r-1", "RackPower"]}) for number in range(5)]
+    watching = watch(doubter, *others, in_turn=1)
+    window = Window(timedelta(seconds=60))
+    window.offer(now(healthy(LOOPS), 0.0))
+    watching._rounds.know(LOOPS.plant)
+    said = watching._rounds.look(window, LOOPS.plant, at(0.0))
+    assert [detection.distrusted for _, detection in said] == [one.distrusts for one in (doubter, *others)]
+    assert all(other.believed == {LOOPS["r-1", "RackPower"]} for other in others)
 
 
 def test_each_looks_as_often_as_it_needs_and_its_distrust_lasts_until_it_looks_again() -> None:
