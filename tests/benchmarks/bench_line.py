@@ -37,6 +37,7 @@ FEW = 1_000
 """Points of the small plant that the large one is held against."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+REST_S = 10.0
 
 
 class Round(NamedTuple):
@@ -44,6 +45,8 @@ class Round(NamedTuple):
 
     cpu_us: float
     rate: float
+    rest_us: float = 0.0
+    """Of it, what the receiver spends in the same time when nothing comes: its detectors look at the plant anyhow."""
 
 
 def cpu_s(pid: int) -> float:
@@ -103,13 +106,21 @@ def arrived(service: Running, items: int) -> None:
     wait_for(f"{items} items", lambda: time.sleep(0.25) or service.ledger("bus")["received"] >= items, 600)
 
 
-def measure(service: Running, sender: Sender, points: int, messages: int) -> Round:
-    """Sends as fast as it is taken, and waits until all of it is durable."""
+def measure(service: Running, sender: Sender, points: int, messages: int, rest: float = 0.0) -> Round:
+    """Sends as fast as it is taken, and waits until all of it is durable. rest: CPU seconds a second without it."""
     began, before = time.monotonic(), cpu_s(service.process.pid)
     sender.run(messages, now_ms(), follow_clock=True)
     arrived(service, points + sender.sent)
     took = time.monotonic() - began
-    return Round((cpu_s(service.process.pid) - before) / messages * 1e6, messages / took)
+    return Round((cpu_s(service.process.pid) - before) / messages * 1e6, messages / took, rest * took / messages * 1e6)
+
+
+def at_rest(service: Running) -> float:
+    """CPU seconds a second of a service to which nothing comes, once it has done what it began when something did."""
+    time.sleep(REST_S)
+    before = cpu_s(service.process.pid)
+    time.sleep(REST_S)
+    return (cpu_s(service.process.pid) - before) / REST_S
 
 
 # --- aiomqtt ---------------------------------------------------------------------------------------------------------
@@ -163,8 +174,8 @@ def take_turns(ways: dict[str, Callable[[], Round]], rounds: int) -> dict[str, l
     return taken
 
 
-def against_aiomqtt(points: int, messages: int, rounds: int) -> float:
-    """Prints what each receiver costs; answers the pace of our listener, messages a second."""
+def against_aiomqtt(points: int, messages: int, rounds: int) -> None:
+    """Prints what each receiver costs."""
     theirs_messages = max(5_000, messages // 20)
     with contextlib.ExitStack() as stack:
         # Two of a kind: what one of them is sent for aiomqtt shall not reach the service.
@@ -187,23 +198,30 @@ def against_aiomqtt(points: int, messages: int, rounds: int) -> float:
     print(f"\n{points:,} points; ratios are to the cheaper of the two aiomqtts")
     for name, rows in taken.items():
         tell(name, rows, f"× {least / median(one.cpu_us for one in rows):5.1f}")
-    return median(one.rate for one in taken["dcim serve, its own listener"])
 
 
-def against_fewer_points(points: int, messages: int, rounds: int) -> None:
-    """Prints what a message costs at few and at many points."""
+def against_fewer_points(points: int, messages: int, rounds: int) -> float:
+    """Prints what a message costs at few and at many points; answers the pace at many, messages a second.
+
+    A service watches its plant whether messages come or not, and a large plant is more to watch. So what it spends at
+    rest is measured and told apart; what is left is what the messages cost, and that is held against each other."""
     with listening(FEW) as small, listening(points) as large:
+        for plant, count in ((small, FEW), (large, points)):  # it is laid out before anything counts
+            measure(*plant, count, messages)
+        resting = [at_rest(service) for service, _ in (small, large)]
         taken = take_turns(
             {
-                f"dcim serve, {FEW:,} points": lambda: measure(*small, FEW, messages),
-                f"dcim serve, {points:,} points": lambda: measure(*large, points, messages),
+                f"dcim serve, {FEW:,} points": lambda: measure(*small, FEW, messages, resting[0]),
+                f"dcim serve, {points:,} points": lambda: measure(*large, points, messages, resting[1]),
             },
             rounds,
         )
-    first, *_ = (median(one.cpu_us for one in rows) for rows in taken.values())
-    print("\nfew points and many, our listener")
-    for name, rows in taken.items():
-        tell(name, rows, f"{median(one.cpu_us for one in rows) / first - 1:+6.0%}")
+    first, *_ = (median(one.cpu_us - one.rest_us for one in rows) for rows in taken.values())
+    print("\nfew points and many, our listener; the last column holds what is left without the rest against each other")
+    for (name, rows), rest in zip(taken.items(), resting, strict=True):
+        net = median(one.cpu_us - one.rest_us for one in rows)
+        tell(name, rows, f"at rest {rest:.3f} CPU; without it {net:.2f} µs {net / first - 1:+5.0%}")
+    return median(one.rate for one in rows)
 
 
 def tell(name: str, rows: list[Round], ratio: str) -> None:
@@ -257,8 +275,8 @@ def main() -> int:
     print(f"bench_line: {machine()}")
     print(", ".join(f"{name} {version(name)}" for name in names) + f"; payload {PAYLOAD_BYTES} bytes, QoS 1")
     print(subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.splitlines()[0])
-    rate = against_aiomqtt(FEW, args.messages, args.rounds)
-    against_fewer_points(args.points, args.messages, args.rounds)
+    against_aiomqtt(FEW, args.messages, args.rounds)
+    rate = against_fewer_points(args.points, args.messages, args.rounds)
     hold(args.points, rate / 2, args.soak or 10.0, 60.0 if args.soak else 5.0)
     return 0
 
