@@ -513,7 +513,7 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
     When a mask ends and the condition still stands, its on-delay begins anew: what explained it is given time to take
     its consequences along. Raises nothing.
     """
-    if isinstance(event, Raise) and event.mask is None and _only_evidence(alarm):
+    if isinstance(event, Raise) and event.mask == alarm.mask and _only_evidence(alarm, at):
         return Step(alarm if alarm.doubt is None and alarm.finding == event.finding else _renew(alarm, event.finding))
     made: list[Transition] = []
     now = _settle(alarm, at, made)
@@ -724,13 +724,15 @@ def _withheld(alarm: Alarm) -> bool:
     return alarm.present and alarm.mask is not None and alarm.state is not State.NORMAL
 
 
-def _only_evidence(alarm: Alarm) -> bool:
-    """Whether a finding can bring nothing but evidence: it stands, and nothing waits for time to pass. Most alarms, at
-    most looks."""
-    if alarm.turned_at is not None or not alarm.present or alarm.mask is not None or alarm.occurrence is None:
+def _only_evidence(alarm: Alarm, at: datetime) -> bool:
+    """Whether a finding can bring nothing but evidence: it is there already, and nothing comes of time just now. Most
+    alarms, at most looks."""
+    if not alarm.present:
         return False
-    policy = alarm.policy
-    return policy.escalation is None and policy.remind is None and alarm.occurrence.aside is None
+    policy, occurrence, turned_at = alarm.policy, alarm.occurrence, alarm.turned_at
+    if occurrence is None:
+        return turned_at is not None and alarm.doubt is None and turned_at <= at < turned_at + policy.on_delay
+    return turned_at is None and policy.escalation is None and policy.remind is None and occurrence.aside is None
 
 
 def _renew(alarm: Alarm, finding: Finding) -> Alarm:

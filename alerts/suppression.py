@@ -284,6 +284,11 @@ class Standing:
         self._at: dict[Place, dict[AlarmKey, str]] = {}
         self._gone: set[tuple[Place, AlarmKey]] = set()
 
+    @property
+    def masking(self) -> bool:
+        """Whether anything masks anything."""
+        return bool(self._at) or (self._under is not None and self._under.masking)
+
     def masks(self, kind: FindingKind, rule: str) -> bool:
         """Whether such an alarm can mask anything: the others need not be told to `take`."""
         return kind in self._ruleset.masking_kinds or rule in self._ruleset.masking_rules
@@ -342,6 +347,9 @@ class Suppression:
         self._off_of = off_of
         self.windows = Windows()
         self.reach = Reach()
+        self._causes = {
+            rule.name: (tuple(sorted(rule.masked_by)), tuple(sorted(rule.explained_by))) for rule in ruleset.rules
+        }
         self._hideable = frozenset(
             rule.name for rule in ruleset.rules if rule.masked_by or rule.explained_by or rule.needs_running
         )
@@ -364,12 +372,13 @@ class Suppression:
             return None
         own = AlarmKey(rule.name, subject)
         key = AssetKey(subject.site, subject.asset)
-        for kind in sorted(rule.masked_by):
+        kinds, names = self._causes[rule.name] if standing.masking else ((), ())
+        for kind in kinds:
             for site in dict.fromkeys((subject.site, "")):
                 if by := standing.at((kind.value, AssetKey(site, "")), own):
                     where = f"at {site}" if site else "about this service"
                     return Mask(MaskCause.SITE, by, f"{kind} stands {where}")
-        if rule.explained_by and (found := self._explained(rule, key, own, standing)):
+        if names and (found := self._explained(names, key, own, standing)):
             return found
         window = self.windows.over(key, at)
         if window is not None:
@@ -378,24 +387,24 @@ class Suppression:
             return Mask(MaskCause.OFF, key.id, words)
         return None
 
-    def _explained(self, rule: Rule, key: AssetKey, own: AlarmKey, standing: Standing) -> Mask | None:
+    def _explained(self, names: tuple[str, ...], key: AssetKey, own: AlarmKey, standing: Standing) -> Mask | None:
         held = self.reach.place(key)
         for place in dict.fromkeys((key, held)):
-            if found := self._cause(rule, (place,), own, standing, near=place == key):
+            if found := self._cause(names, (place,), own, standing, near=place == key):
                 return found
         for place in dict.fromkeys((key, held)):
             for ways in self.reach.ways.get(place, ()):
-                causes = [self._cause(rule, way, own, standing) for way in ways]
+                causes = [self._cause(names, way, own, standing) for way in ways]
                 if causes[0] is not None and all(causes):
                     return causes[0]
         return None
 
     def _cause(
-        self, rule: Rule, way: Iterable[AssetKey], own: AlarmKey, standing: Standing, *, near: bool = False
+        self, names: tuple[str, ...], way: Iterable[AssetKey], own: AlarmKey, standing: Standing, *, near: bool = False
     ) -> Mask | None:
         """What stands on this way. near: at the asset itself, where a rule does not explain itself."""
-        for name in sorted(rule.explained_by):
-            if near and name == rule.name:
+        for name in names:
+            if near and name == own.rule:
                 continue
             for place in way:
                 if by := standing.at((name, place), own):
