@@ -43,6 +43,7 @@ class Priority(IntEnum):
 class State(StrEnum):
     """What has become of an alarm. The letters are those of the figure of states in ISA-18.2."""
 
+    __hash__ = str.__hash__  # an Enum's own is a call of Python, and every step looks something up by it
     NORMAL = "normal"
     """A: nothing to see."""
     UNACKNOWLEDGED = "unacknowledged"
@@ -70,6 +71,7 @@ HIDDEN = frozenset({State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE})
 class Change(StrEnum):
     """What can happen to an alarm. A closed list: the columns of NEXT."""
 
+    __hash__ = str.__hash__
     ACTIVATED = "activated"
     """The condition has stood for its on-delay. From a state other than normal it is a re-alarm."""
     RETURNED = "returned"

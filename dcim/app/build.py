@@ -46,7 +46,7 @@ from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
 from dcim.app.series import SeriesBook
-from dcim.app.service import Service
+from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
     BrokerSource,
     ListenerSource,
@@ -171,7 +171,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             in_turn=2,  # limits, and the sensors that the rest must not believe
         )
         series.follow(lambda: watch.plant)
-        await engine.open(started)
+        with uncollected():
+            await engine.open(started)
         intake = Intake(
             routers=_routers(settings, index),
             index=index,

@@ -70,12 +70,27 @@ class _Service(Collector):
             "dcim_alarms_standing", "Alarms by state and priority.", labels=["state", "priority"]
         )
         counts: dict[tuple[str, str], int] = {}
-        for alarm in context.engine.standing():
-            key = (alarm.state.value, str(int(alarm.priority)))
-            counts[key] = counts.get(key, 0) + 1
+        for alarm in context.engine.alarms(suppressed=True):
+            if alarm.occurrence is not None:
+                key = (alarm.state.value, str(int(alarm.occurrence.priority)))
+                counts[key] = counts.get(key, 0) + 1
         for (state, priority), count in sorted(counts.items()):
             alarms.add_metric([state, priority], count)
         yield alarms
+        told = context.engine.counts
+        yield GaugeMetricFamily(
+            "dcim_findings_hidden", "Findings whose alarm is hidden by design, or would be.", value=told.masked
+        )
+        without = CounterMetricFamily(
+            "dcim_findings_without_alarm", "Findings that made no alarm, counted at every look.", labels=["reason"]
+        )
+        for reason, count in (
+            ("too_many_alarms", told.refused),
+            ("too_many_hidden", told.unlisted),
+            ("no_rule", told.unmatched),
+        ):
+            without.add_metric([reason], count)
+        yield without
 
 
 def _ledger(context: Context) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 class FindingKind(StrEnum):
     """What can be found. A closed list; each has its line in the docs."""
 
+    __hash__ = str.__hash__  # an Enum's own is a call of Python, and every look asks for thousands
     LEAK_WET = "leak_wet"
     """A contact leak sensor is wet."""
     LEAK_SENSOR_FAULT = "leak_sensor_fault"

@@ -27,7 +27,7 @@ from alerts.journal import SqlJournal
 from alerts.lifecycle import Acknowledge
 from dcim.app.api.alarms import ORDERS
 from dcim.app.api.pages import cut
-from dcim.app.service import COLLECT_AFTER
+from dcim.app.service import COLLECT_AFTER, uncollected
 from dcim.app.views import alarm_body
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.findings import Detection, Finding, FindingKind, Subject
@@ -189,7 +189,8 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
         async def start(url: str = url) -> None:
             journal = SqlJournal(url)
             await journal.open()
-            await Engine(rules.default(), journal).open(at(10**6))
+            with uncollected():  # as the service does
+                await Engine(rules.default(), journal).open(at(10**6))
             await journal.close()
 
         told(f"start on {rows:,} transitions, {name}", await timed(start, 3))
