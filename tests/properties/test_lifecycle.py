@@ -414,6 +414,44 @@ def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, st
     assert alarm.state is coarse.state
 
 
+def test_what_was_hidden_comes_out_although_it_was_gone_for_a_moment_when_its_mask_ended() -> None:
+    slow = Policy(Priority.LOW, on_delay=timedelta(seconds=10), off_delay=timedelta(seconds=30))
+    alarm = Alarm(KEY, KIND, slow)
+    for second, event in ((0, Raise(WET, LEFT)), (10, Elapse()), (20, Raise(WET)), (25, Clear()), (28, Raise(WET))):
+        alarm = step(alarm, event, at(second)).alarm
+    assert (alarm.state, alarm.mask, due(alarm)) == (State.SUPPRESSED, None, at(38))
+    assert step(alarm, Elapse(), at(38)).alarm.state is State.UNACKNOWLEDGED
+
+
+def test_a_re_alarm_waits_for_its_mask_to_end_and_leaves_what_has_returned_in_the_list() -> None:
+    slow = Policy(Priority.LOW, on_delay=timedelta(seconds=10))
+    alarm = Alarm(KEY, KIND, slow)
+    for second, event in ((0, Raise(WET)), (10, Clear()), (20, Raise(WET, LEFT))):
+        alarm = step(alarm, event, at(second)).alarm
+    assert (alarm.state, due(alarm)) == (State.RETURNED, None)
+    assert step(alarm, Elapse(), at(1_000)).transitions == ()
+    back = running(alarm)
+    assert back is not None
+    assert resume(replace(alarm, present=False, turned_at=None, mask=None), back) == alarm  # a restart knows it too
+    alarm = step(alarm, Raise(WET), at(1_000)).alarm
+    assert due(alarm) == at(1_010)
+    assert step(alarm, Elapse(), at(1_010)).alarm.state is State.UNACKNOWLEDGED
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(policies, stories)
+def test_nothing_stays_hidden_without_something_that_hides_it(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    alarm, _, told = play(policy, story)
+    if alarm.state is State.SUPPRESSED and alarm.mask is None and alarm.doubt is None:
+        when = due(alarm)
+        assert when is not None
+        assert step(alarm, Elapse(), max(when, at(told[-1][0]))).alarm.state is not State.SUPPRESSED
+    if alarm.state is State.SHELVED:
+        assert alarm.occurrence is not None
+        assert alarm.occurrence.aside is not None
+        assert alarm.occurrence.aside.until is not None
+
+
 @settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
 def test_due_tells_exactly_when_time_alone_would_change_something(
