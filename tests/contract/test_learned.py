@@ -69,7 +69,7 @@ def test_within_and_beside_the_components_is_all_there_is() -> None:
 
 @every
 def test_a_row_alone_is_told_as_among_others(kind: str) -> None:
-    model = calibrated(learn(kind, ROWS, 1), ROWS)
+    model = calibrated(learn(kind, ROWS, 1), ROWS, lambda statistics: statistics)
     alone = np.array([measure(model, row[None])[0] for row in ODD])
     np.testing.assert_allclose(measure(model, np.vstack([ROWS, ODD]))[-3:], alone)
     assert alone[1] > 1.0
@@ -79,7 +79,7 @@ def test_a_row_alone_is_told_as_among_others(kind: str) -> None:
 
 @every
 def test_shares_name_the_column(kind: str) -> None:
-    model = calibrated(learn(kind, ROWS, 1), ROWS)
+    model = calibrated(learn(kind, ROWS, 1), ROWS, lambda statistics: statistics)
     shares = model.shares(ODD[0])
     assert shares.shape == (4,)
     assert (shares >= 0.0).all()

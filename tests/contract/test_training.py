@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from alerts.lifecycle import AlarmKey, Change, Priority, State, Transition
 from dcim.app import models, training
-from dcim.app.build import check, train_from_store
+from dcim.app.build import build, check, train_from_store
 from dcim.app.cli import app
-from dcim.app.settings import Alarms, Detection, Settings, Store
+from dcim.app.settings import Alarms, Detection, Http, Settings, Store
 from dcim.core.assets import AssetKey
 from dcim.core.errors import Permanent
 from dcim.core.findings import FindingKind, Subject
@@ -340,3 +340,30 @@ def test_the_command_says_what_it_lacks(asked: list[str], words: str) -> None:
     said = CliRunner().invoke(app, asked)
     assert said.exit_code == 2
     assert words in " ".join(said.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("models_there", [True, False])
+def test_the_service_looks_with_models_where_it_has_some(tmp_path: Path, models_there: bool) -> None:
+    out = tmp_path / "site.models"
+    models.save(out, [trained()])
+    settings = Settings(
+        store=Store(kind="memory"),
+        alarms=Alarms(journal="sqlite+aiosqlite:///:memory:"),
+        http=Http(bind="127.0.0.1:0"),
+        detection=Detection(models=out if models_there else None),
+    )
+
+    async def names() -> list[str]:
+        service = await build(settings)
+        looking = [detector.name for detector in service.context.watch._detectors]
+        await service.run(stop_at_once(service))
+        return looking
+
+    assert ("unusual" in asyncio.run(names())) is models_there
+
+
+def stop_at_once(service: Any) -> Callable[[], Any]:
+    async def alongside() -> None:
+        service.stop()
+
+    return alongside

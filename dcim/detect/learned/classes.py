@@ -19,7 +19,7 @@ from dcim.core.plant import Plant
 from dcim.core.points import Point
 from dcim.core.quantities import QUANTITIES, Nature
 from dcim.detect.learned import form
-from dcim.detect.learned.learning import ALONE, MARGIN, calibrated, learn
+from dcim.detect.learned.learning import ALONE, calibrated, learn
 from dcim.detect.learned.models import MODELS, Model, from_arrays, measure, to_arrays
 from dcim.detect.traces import Floats
 from dcim.detect.wide import Bools, Numbers
@@ -30,6 +30,8 @@ SUSTAINED = 5
 """Bins in a row that have to be unusual."""
 FITTED = 2.0 / 3.0
 """The models are fitted to this share of the rows, the first ones in time; their limits come from the rest."""
+MARGIN = 2.0
+"""A limit is so many times the largest that stood in healthy rows. [E]"""
 ROWS_MIN = 200
 """Rows that a kind needs. Fewer teach nothing about what is usual."""
 SHARE_MIN = 0.5
@@ -198,11 +200,13 @@ def train(columns: Columns, means: Floats, usual: Bools, bin_s: float, seed: int
     def hold(statistics: Floats) -> Floats:
         return sustained(statistics.reshape(judged.shape[:2])).ravel()
 
-    models = tuple(calibrated(learn(kind, early, seed), judged.reshape(-1, judged.shape[2]), hold) for kind in MODELS)
+    models = tuple(
+        calibrated(learn(kind, early, seed), judged.reshape(-1, judged.shape[2]), hold, MARGIN) for kind in MODELS
+    )
     assets = tuple(asset for asset, here in zip(columns.assets, present, strict=True) if here)
     limits = (
-        f"{MARGIN:g} times the largest value that stood for {SUSTAINED} bins in the last third of the time, "
-        f"to which nothing was fitted, and no lower than 1 in {round(1 / (1 - ALONE))} of its rows reaches alone"
+        f"{MARGIN:g} times the largest value that stood for {SUSTAINED} bins in the last third of the time, to which "
+        f"nothing was fitted, or that 1 in {round(1 / (1 - ALONE))} of its bins reaches alone, where that is more"
     )
     return Trained(
         kind=columns.kind,

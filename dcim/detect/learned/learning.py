@@ -23,9 +23,9 @@ ROWS_MAX = 50_000
 RIDGE = 1e-3
 """Added to each variance, in squares of usual deviations: a column that follows exactly from others has none left."""
 MARGIN = 1.2
-"""A limit lies so far above the largest that healthy rows showed which were not fitted to."""
+"""A limit is so many times the largest that healthy rows showed which were not fitted to; of a square, mostly."""
 ALONE = 0.99
-"""What so large a share of single rows stays below is no limit, however short the times are for which rows hold it."""
+"""A limit is not taken from less than what this share of single rows stays below, however shortly rows hold it."""
 _ROWS_PER_COLUMN = 5
 """Fewer rows than this for each column make no covariance."""
 
@@ -43,19 +43,17 @@ def learn(kind: str, rows: Floats, seed: int) -> Model:
     return LEARN[kind](thin, seed)
 
 
-def calibrated(
-    model: Model, rows: Floats, sustain: Callable[[Floats], Floats] = lambda statistics: statistics
-) -> Model:
-    """The model with each limit MARGIN above the largest statistic of healthy rows that it was not fitted to, and no
-    lower than one such row in a hundred reaches alone. sustain: makes of statistics [rows] how far they held, where
-    that is what is judged. NaN in rows is taken as usual, and such rows do not count for a limit."""
+def calibrated(model: Model, rows: Floats, sustain: Callable[[Floats], Floats], margin: float = MARGIN) -> Model:
+    """The model with each limit at `margin` times the largest statistic that held in healthy rows to which it was not
+    fitted, or what one such row in a hundred reaches alone, where that is more. sustain: makes of statistics [rows] how
+    far they held, which is what is judged. NaN in rows is taken as usual, and such rows do not count for a limit."""
     heard = ~any_of(np.isnan(rows))
     told = np.where(heard[:, None], model.statistics(np.nan_to_num(rows)), 0.0)
     limits = np.full(told.shape[1], 1e-9)
     for number in range(told.shape[1]):
         held = float(np.max(sustain(told[:, number]), initial=0.0))
         alone = float(np.quantile(told[heard, number], ALONE)) if heard.any() else 0.0
-        limits[number] = max(MARGIN * held, alone, limits[number])
+        limits[number] = max(margin * max(held, alone), limits[number])
     return model.limited(limits)
 
 
