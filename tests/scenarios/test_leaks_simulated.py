@@ -66,6 +66,7 @@ def cdu(loop: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute and a half of processor time
 def test_leaks_of_every_size_are_found_and_nothing_is_said_of_the_loops_beside_them() -> None:
     leaks: dict[int, Fault] = {
         0: Burst(rack(0), 40.0),
@@ -81,6 +82,7 @@ def test_leaks_of_every_size_are_found_and_nothing_is_said_of_the_loops_beside_t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute and a half of processor time
 def test_what_only_looks_like_a_leak_is_none() -> None:
     confounders: dict[int, Fault] = {
         0: LoadStep(cdu(0), -0.8),
@@ -96,6 +98,7 @@ def test_what_only_looks_like_a_leak_is_none() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute and a half of processor time
 def test_more_of_what_only_looks_like_a_leak_is_none() -> None:
     confounders: dict[int, Fault] = {
         0: PowerCap(rack(0), 0.6),
