@@ -1,7 +1,8 @@
 """Contact: wet leak sensors, and leak sensors that say they are broken. Looked at on arrival.
 
 A wet contact is a finding at once, however short: whether it wakes somebody is the rules' business. Its confidence says
-how many independent signals agree. Lives here: the sentinel. Not here: leaks that no sensor feels (leak.py), delays."""
+how many independent signals agree. Lives here: the sentinel. Not here: leaks that no sensor feels (leaks.py), delays.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every CDU is a row; what is slow is held against its own norm. Flow explains most changes of pressure, load those of
 temperature: they are taken out first. Lives here: the detector for CDUs. Not here: lost flow (flow.py), leaks
-(leak.py), racks and GPUs (thermal.py), condensation (damp.py)."""
+(leaks.py), racks and GPUs (thermal.py), condensation (damp.py)."""
 
 from __future__ import annotations
 

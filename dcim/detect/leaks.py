@@ -99,6 +99,8 @@ class _Hours:
     level_told: bool = True
     pressure_told: bool = True
     """Whether it was read all the while, so that its silence says something."""
+    level_limit_l: float = 0.0
+    """What a level must lose before it is sure."""
     thinned_us_cm: float = math.nan
     """By how much the conductivity has fallen since the level began to rise."""
 
@@ -161,9 +163,9 @@ class Leaks:
         cushion = self.norms.of(_CUSHION, self._loops.suction, settings.ready_s)
         followed = np.full(len(self._loops), np.nan)
         if fresh or anew:
-            by_pressure_l = self._record.by_pressure_l()
+            by_pressure_l, per_kpa_l = self._record.by_pressure_l()
             followed = follows(self._record, by_pressure_l, settings.seepage)
-            self._hours = tuple(self._look_at_hours(by_pressure_l))
+            self._hours = tuple(self._look_at_hours(by_pressure_l, per_kpa_l))
         usual_share = self.norms.of(_FLOW, self._loops.flow, settings.ready_s)
         flow = mismatch(stock, usual_share, settings.gush)
         pour = gush(stock, settings.gush)
@@ -227,14 +229,17 @@ class Leaks:
         silent: Bools = told & (still | ~closed)
         return silent
 
-    def _look_at_hours(self, by_pressure_l: Floats) -> Iterator[_Hours]:
+    def _look_at_hours(self, by_pressure_l: Floats, per_kpa_l: Floats) -> Iterator[_Hours]:
         record, settings = self._record, self.settings.seepage
         until_us = record.until_us or 0
         level_l = record["level_l"]
         expansion_l, moved = record["expansion_l"], record["moved"] > 0.0
-        sensors = ((level_l, settings.level_l), (by_pressure_l, settings.pressure_l))
+        sensors = (
+            (level_l, settings.level_pct / 100.0 * record.reservoir_l),
+            (by_pressure_l, np.nan_to_num(settings.pressure_kpa * per_kpa_l, nan=math.inf)),
+        )
         tides = [
-            (tide(litres, expansion_l, moved, settings, sign), limit)
+            (tide(litres, expansion_l, moved, record.reservoir_l, settings, sign), limit)
             for sign in (1.0, -1.0)
             for litres, limit in sensors
         ]
@@ -245,7 +250,7 @@ class Leaks:
                 yield _NO_HOURS
                 continue
             ebbs = [
-                ebb(one, row, limit, until_us, settings) if some else None
+                ebb(one, row, float(limit[row]), until_us, settings) if some else None
                 for (one, limit), some in zip(tides, lost[:, row], strict=True)
             ]
             rising = ebbs[2] or ebbs[3]
@@ -254,7 +259,8 @@ class Leaks:
             level_told, pressure_told = (
                 bool(np.isnan(each[row, -since:]).mean() < 0.3) for each in (level_l, by_pressure_l)
             )
-            yield _Hours(ebbs[0], ebbs[1], ebbs[2], ebbs[3], level_told, pressure_told, thinned)
+            limit_l = float(sensors[0][1][row])
+            yield _Hours(ebbs[0], ebbs[1], ebbs[2], ebbs[3], level_told, pressure_told, limit_l, thinned)
 
     # --- water that comes in ---
 
@@ -271,7 +277,7 @@ class Leaks:
             return any(one.sure >= 1.0 and one.goes_on for one in (level, pressure) if one)
         sign = _opposed(hours, level, pressure, cushion, settings)
         if sign:
-            return sign.replace("falls", "rises").replace("fall", "rise")
+            return sign
         best = max(found, key=lambda one: one.sure)
         lines = [
             Evidence(what, f"{figure(-one.rate_lpm, 'L/min')} over {duration(60 * one.minutes)}".replace("−", "+"),
@@ -468,8 +474,10 @@ class _Case:
     def _hear_hours(self) -> None:
         level, pressure = self.hours.level, self.hours.pressure
         found = [one for one in (level, pressure) if one and one.found]
-        if not found:
-            if any(one.slows for one in (level, pressure) if one):
+        # Whether it goes on is told by the finer of the two, where that shows it at all.
+        finer = pressure if pressure and pressure.sure >= 1.0 else level
+        if not found or (finer and finer.slows):
+            if finer and finer.slows:
                 self.doubts.append(
                     "its inventory falls slower and slower: so does air that finds its way out after service"
                 )
@@ -662,21 +670,16 @@ class _Case:
 
 
 def _opposed(hours: _Hours, level: Ebb | None, pressure: Ebb | None, cushion: float, settings: LeakSettings) -> str:
-    """Why a fall that one of the two shows is not believed, where the other would show it, and does not."""
+    """Why a change that one of the two shows is not believed, where the other would show it, and does not."""
     level_l = level.litres if level else 0.0
     pressure_l = pressure.litres if pressure else 0.0
     share = settings.seepage.agree_share
     known = hours.pressure_told and cushion >= settings.cushion_closed
     if known and level and level.found and pressure_l < share * level_l:
-        return "its level falls, the pressure of its closed loop does not: the level sensor drifts"
+        return "its level changes, the pressure of its closed loop does not: the level sensor drifts"
     # A level that has not come to half of its threshold may yet follow; until then the pressure is believed.
-    if (
-        hours.level_told
-        and pressure
-        and pressure.found
-        and level_l < share * pressure_l > 0.5 * settings.seepage.level_l
-    ):
-        return "the pressure of its loop falls, its level does not: gas is lost, or the sensor drifts"
+    if hours.level_told and pressure and pressure.found and level_l < share * pressure_l > 0.5 * hours.level_limit_l:
+        return "the pressure of its loop changes, its level does not: gas is lost or charged, or the sensor drifts"
     return ""
 
 

@@ -1,7 +1,7 @@
 """Loops: the points that tell of each CDU's secondary coolant, and what the loop holds by them, as columns.
 
 Lives here: which points they are, litres by level and by pressure, what temperature explains, when something moves the
-level by itself. Not here: what is concluded (leak.py for minutes, seepage.py for hours)."""
+level by itself. Not here: what is concluded (falls.py for minutes, seepage.py for hours)."""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ class SeepageSettings:
     spans_min: tuple[int, ...] = (120, 720)
     """The CUSUM looks back so far: the short one forgets what is over, the long one sees what is slow."""
     smooth_min: int = 5
-    drift_lpm: float = 0.004
-    """Allowance k of the CUSUM: half of the least loss that is to be found within hours, and ten times what a level
-    sensor drifts (0.125 L in half a day)."""
-    level_l: float = 0.6
-    """[cal] Litres by a level sensor of 0.5 % of 50 L, 1σ of a reading."""
-    pressure_l: float = 0.3
-    """[cal] Litres by the pressure of a gas cushion."""
+    drift_pct_h: float = 0.5
+    """Allowance k of the CUSUM, of the reservoir: the domain's mark for a compensated level, 0.004 L/min of 50 L; less
+    than half of what is to be found within hours, and ten times what a level sensor drifts."""
+    level_pct: float = 1.2
+    """[cal] Of the reservoir, by a level sensor: 0.6 L of 50 L, whose readings have 0.5 %, 1σ."""
+    pressure_kpa: float = 3.75
+    """[cal] By the pressure of a gas cushion, whose readings have 0.5 kPa: 0.3 L over 20 L at 250 kPa."""
     expansion_error_share: float = 0.3
     """As in falls.py."""
     quick_lpm: float = 0.06
@@ -61,7 +61,7 @@ class SeepageSettings:
     goes_on_share: float = 0.7
     """A leak falls as fast in the second half as in the first, to this share; a purge that has gone on for slow_min has
     come to 0.57, and a step to 0."""
-    goes_on_z: float = 1.5
+    goes_on_z: float = 2.5
     """By so many standard errors."""
     stopped_min: int = 20
     """A leak that has been flat for so long, or for a third of its time, is closed; or the air is out."""
@@ -170,8 +170,14 @@ class Record:
             return 0
         return min((self.until_us - self.began_us) // MINUTE_US, self.settings.record_min)
 
-    def by_pressure_l(self) -> Floats:
-        """[loops, minutes]: litres by the pressure of the gas; how much gas there is, the level says."""
+    @property
+    def reservoir_l(self) -> Floats:
+        """[loops]."""
+        return self._reservoir_l
+
+    def by_pressure_l(self) -> tuple[Floats, Floats]:
+        """[loops, minutes]: litres by the pressure of the gas; how much gas there is, the level says. And [loops]: the
+        litres of a kilopascal, as it mostly was."""
         absolute = self["suction_kpa"] + ATMOSPHERE_KPA
         absolute = np.where(absolute > 1.0, absolute, np.nan)
         gas_l = self._reservoir_l[:, None] - self["level_l"]
@@ -179,7 +185,7 @@ class Record:
         charge = np.where(np.isnan(charge), self._stock.gas_l * self._stock.gas_abs_kpa, charge)
         charge = np.where(median(self["suction_kpa"], 1) >= self._stock.closed_kpa, charge, np.nan)
         litres: Floats = self._reservoir_l[:, None] - charge[:, None] / absolute
-        return litres
+        return litres, charge / median(absolute) ** 2
 
     def fills(self, key: AssetKey) -> Fills | None:
         """What the fill pump of a loop did in the last day; None where it did not run."""
@@ -267,15 +273,23 @@ class Tide:
     """[spans, loops]: minute since when."""
 
 
-def tide(litres: Floats, expansion: Floats, moved: Bools, settings: SeepageSettings, sign: float = 1.0) -> Tide:
-    """The CUSUM of these litres at the last minute; all of them [loops, minutes]. expansion: litres that the loop is
-    larger by. moved: minutes in which a pump moved the level by itself. sign −1 looks for what comes in."""
+def tide(
+    litres: Floats,
+    expansion: Floats,
+    moved: Bools,
+    reservoir_l: Floats,
+    settings: SeepageSettings,
+    sign: float = 1.0,
+) -> Tide:
+    """The CUSUM of these litres at the last minute; all of them [loops, minutes], but reservoir_l [loops]. expansion:
+    litres that the loop is larger by. moved: minutes in which a pump moved the level by itself. sign −1 looks for what
+    comes in."""
     inventory = sign * _without_moves(litres - expansion, moved)
     smooth = _trailing(inventory, settings.smooth_min)
     warm = _trailing(_filled(expansion), settings.smooth_min)
     minutes = litres.shape[1]
     ago = np.arange(minutes - 1, -1, -1.0)
-    lost = smooth - smooth[:, -1:] - settings.drift_lpm * ago
+    lost = smooth - smooth[:, -1:] - (settings.drift_pct_h / 100.0 / 60.0 * reservoir_l)[:, None] * ago
     lost -= settings.expansion_error_share * np.abs(warm - warm[:, -1:])
     lost = np.where(np.isnan(lost), -np.inf, lost)
     falls, onsets = [], []

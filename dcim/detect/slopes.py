@@ -4,7 +4,7 @@ The slope is Theil and Sen's, the median over all pairs, which a quarter of wild
 from the scatter about the line over the whole stretch, widened for noise that is not independent, and is judged by
 Student's distribution where the stretch is short.
 
-Lives here: statistics of values on an even grid, NaN where there is none. Not here: what the line is (leak.py)."""
+Lives here: statistics of values on an even grid, NaN where there is none. Not here: what the line is (falls.py)."""
 
 from __future__ import annotations
 

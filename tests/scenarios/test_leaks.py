@@ -174,6 +174,12 @@ def test_one_leak_is_one_finding_with_all_its_evidence() -> None:
     assert last.confidence > 0.95
 
 
+@pytest.mark.parametrize("until_s", [LEAK_S + 20.0, np.inf], ids=["a blip", "condensate that stands"])
+def test_a_rope_that_is_wet_over_a_loop_that_loses_nothing_is_the_ropes_own_business(until_s: float) -> None:
+    wet = ((TIMES > LEAK_S) & (until_s > TIMES)).astype(float)
+    assert nothing(minutes(holding(lost(0.0)) | {("r-1", "rope"): wet}))
+
+
 # --- flow ---
 
 
