@@ -20,7 +20,7 @@ from dcim.detect.cooling import Cooling
 from dcim.detect.damp import Damp
 from dcim.detect.electrical import Electrical
 from dcim.detect.flow import Flow
-from dcim.detect.leak import Inventory
+from dcim.detect.leaks import Leaks
 from dcim.detect.norms import Norms
 from dcim.detect.sensors import Sensors
 from dcim.detect.thermal import Heat
@@ -55,7 +55,7 @@ class InTurn:
 def half_hour() -> Log:
     norms, distrusted = Norms(speed=LEARNING_SPEED), set[int]()
     learners = (Sensors(norms), Heat(norms), Cooling(norms), Electrical(norms))
-    detectors = (learners[0], Inventory(), *learners[1:3], Damp(), learners[3])
+    detectors = (learners[0], Leaks(), *learners[1:3], Damp(), learners[3])
     return play(
         1_800.0,
         hall=HALL,
