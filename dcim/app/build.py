@@ -84,6 +84,7 @@ from dcim.detect.keeping import Keeping
 from dcim.detect.leaks import Leaks
 from dcim.detect.learned.classes import Trained
 from dcim.detect.limits import Limits
+from dcim.detect.norms import Norms
 from dcim.detect.sensors import Sensors
 from dcim.detect.silence import Silence
 from dcim.detect.thermal import Heat
@@ -131,9 +132,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         hub = Hub()
         # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
         norms = NormsFile(_norms_path(settings))
-        known = norms.load()
+        known, speed = norms.load(), settings.alarms.learning_speed
         learners = (Sensors, Heat, Cooling, Electrical)
-        sensors, heat, cooling, electrical = (kind(known.get(kind.name)) for kind in learners)
+        sensors, heat, cooling, electrical = (kind(known.get(kind.name, Norms()).at(speed)) for kind in learners)
         leaks = Leaks(known.get(Leaks.name))
         detectors: list[Detector] = [Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical]
         if trained:

@@ -20,8 +20,18 @@ from dcim.sim.run import simulate
 from dcim.sim.timetable import Truth
 from dcim.sim.timetable import demo as demo_timetable
 
+LEARNING_SPEED = 144.0
+"""What is usual is known after ten minutes instead of a day, for this hall is new each time."""
 SHOWN_S = 1_800
 """The printed timetable reaches so far ahead."""
+REMARKS = {
+    "filling": "somebody is at work: the level rises, and that is no alarm",
+    "load_step": "no fault and no alarm: the racks' power tells why temperatures move, see their trends",
+    "pump_trip": "the standby takes over within seconds",
+    "branch_blocked": "found by the rack's restriction and by all GPUs of a node",
+    "temperature_bias": "the sensor is named by its rack's balances, and no longer believed",
+}
+"""What is printed beside an event, by its kind."""
 
 
 def run(*, port: int, data: Path | None, seed: int) -> None:
@@ -51,7 +61,9 @@ def _settings(hall: Hall, port: int, folder: Path) -> Settings:
     return Settings(
         sources=(ListenerSource(kind="listener", name="hall", site=hall.settings.site, bind="127.0.0.1:0"),),
         store=Store(path=folder / "telemetry.duckdb"),
-        alarms=Alarms(journal=f"sqlite+aiosqlite:///{(folder / 'alarms.sqlite').resolve()}"),
+        alarms=Alarms(
+            journal=f"sqlite+aiosqlite:///{(folder / 'alarms.sqlite').resolve()}", learning_speed=LEARNING_SPEED
+        ),
         http=Http(bind=f"127.0.0.1:{port}"),
         assets=tuple(
             PlacedAsset(
@@ -71,5 +83,6 @@ def _tell(url: str, truths: list[Truth]) -> None:
     print(f"\n  The simulated hall is live at {url}   (Ctrl-C ends it)\n")
     for truth in truths:
         at = truth.onset.astimezone()
-        print(f"  {at:%H:%M:%S}  {truth.kind} at {truth.place}")
+        remark = f"   {REMARKS[truth.kind]}" if truth.kind in REMARKS else ""
+        print(f"  {at:%H:%M:%S}  {truth.kind} at {truth.place}{remark}")
     print(flush=True)

@@ -38,6 +38,11 @@ class Rounds:
         self._needed = [_numbers(Plant(), detector) for detector in self.detectors]
         self._looked: dict[str, _Looked] = {}
 
+    @property
+    def distrusted(self) -> frozenset[int]:
+        """What is not to be believed, by each detector's last look."""
+        return frozenset[int]().union(*(looked.distrusted for looked in self._looked.values()))
+
     def know(self, plant: Plant) -> npt.NDArray[np.intp]:
         """Looks up which points each detector wants to be shown; answers all of them."""
         self._needed = [_numbers(plant, detector) for detector in self.detectors]

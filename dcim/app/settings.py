@@ -274,6 +274,8 @@ class Alarms(_Section):
     """Rule file. The shipped set when left out."""
     tick_s: float = Field(default=2.0, ge=0.2, le=60)
     """Pace of the detectors that look at windows."""
+    learning_speed: float = Field(default=1.0, ge=1.0, le=1_440.0)
+    """A second of a healthy plant counts as so many for what is usual. 1 but for demos and trials."""
     window_bytes_max: int = Field(default=1_073_741_824, ge=16_777_216, le=1_099_511_627_776)
     """Of the readings that detectors look at, in memory. Beyond it the oldest are not looked at any more."""
 

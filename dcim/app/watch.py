@@ -363,6 +363,7 @@ class Watch:
     def _survey(self, window: Window, plant: Plant, at: datetime) -> list[tuple[frozenset[FindingKind], Detection]]:
         """Everything that looks on a tick, in worker threads."""
         found = self._rounds.look(window, plant, at)
+        self.latest.distrusted = self._rounds.distrusted
         found.extend((vigil.kinds, vigil.watch(self.latest, plant, at)) for vigil in self._vigils)
         return found
 

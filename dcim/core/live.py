@@ -25,6 +25,8 @@ class Latest:
         """Microseconds UTC, by our clock: when the last reading of the point arrived."""
         self.value: npt.NDArray[np.float64] = np.full(0, np.nan)
         self.quality: npt.NDArray[np.uint8] = np.full(0, Quality.BAD, np.uint8)
+        self.distrusted: frozenset[int] = frozenset()
+        """Points that a detector found off, frozen or implausible. Their values are as they came."""
 
     def take(self, arrived: Readings, heard: int | npt.NDArray[np.int64]) -> None:
         """Takes a batch in. A reading older than the one that is there does not replace it.

@@ -246,8 +246,8 @@ class Contact:
         own = self._map.plant.assets[_key(sensor)]
         evidence = [Evidence(sensor.name, sensor.word(value), point=sensor.id)]
         factors: list[float] = []
-        if moment.doubtful(sensor):
-            evidence.append(Evidence("Its reading", "marked as uncertain", Bearing.AGAINST, sensor.id))
+        if doubt := moment.doubt(sensor):
+            evidence.append(Evidence("Its reading", doubt, Bearing.AGAINST, sensor.id))
             factors.append(self.settings.doubtful_factor)
         evidence.extend(self._fault_lines(own, moment))
         if broken:

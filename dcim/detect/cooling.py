@@ -500,7 +500,7 @@ class _Look:
         turns = np.where(running, speed, np.nan)
         per_speed = over(self.flow[cdus.pump_cdu] / turns, alone, settings.bins_min)
         head_share = over(head[cdus.pump_cdu] / turns**2, alone, settings.bins_min)
-        together = (at_work >= 2) & (fastest - slowest <= settings.abreast_pct)
+        together = (at_work >= 2) & (slowest >= settings.running_pct) & (fastest - slowest <= settings.abreast_pct)
         both = np.where(together, fastest, np.nan)
         per_both = over(self.flow / both, together, settings.bins_min)
         head_both = over(head / both**2, together, settings.bins_min)

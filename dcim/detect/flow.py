@@ -207,9 +207,11 @@ class Flow:
             self._need_line(power_kw),
         ]
         factors: list[float] = []
-        if moment.doubtful(flow):
-            evidence.append(Evidence("Its reading", "marked as uncertain", Bearing.AGAINST, flow.id))
-            factors.append(self.settings.contradicted_factor)
+        # Who is doubted may still be right about danger: it is said, and weighed, and nothing is held back.
+        for what, point in (("Its reading", flow), ("The reading of its power", rack.power)):
+            if point is not None and (doubt := moment.doubt(point)):
+                evidence.append(Evidence(what, doubt, Bearing.AGAINST, point.id))
+                factors.append(self.settings.contradicted_factor)
         for line in self._valve_lines(asset, moment):
             evidence.append(line)
             if line.bearing is Bearing.FOR:
@@ -293,7 +295,7 @@ class Flow:
                 mute, unknown_rated_kw = mute + 1, unknown_rated_kw + (asset.placement.rated_power_kw or math.inf)
                 continue
             heat_kw, idle_kw = heat_kw + power_kw, idle_kw + rack.idle_kw
-            if rack.flow is not None:
+            if rack.flow is not None and rack.flow.id not in moment.latest.distrusted:
                 metered.append(rack.flow)
                 flow_lpm += moment.value(rack.flow) or 0.0
         ages_s = [moment.age_s(point) for point in metered]
@@ -334,6 +336,9 @@ class Flow:
             bearing = Bearing.UNKNOWN if cdu.flow_lpm is None else Bearing.FOR if low else Bearing.AGAINST
             shows = "no usable reading" if cdu.flow_lpm is None else figure(cdu.flow_lpm, "L/min")
             evidence.append(Evidence("Flow to the racks", shows, bearing, cdu.flow.id))
+            if cdu.flow_lpm is not None and (doubt := moment.doubt(cdu.flow)):
+                evidence.append(Evidence("Its reading", doubt, Bearing.AGAINST, cdu.flow.id))
+                factors.append(self.settings.contradicted_factor)
             if bearing is Bearing.AGAINST:
                 factors.append(self.settings.contradicted_factor)
             elif low and cdu.at_rest:

@@ -37,8 +37,14 @@ class Moment:
         return None if heard is None else max(0.0, (to_us(self.at) - heard) / SECOND_US)
 
     def doubtful(self, point: Point) -> bool:
-        """Whether the last value is kept as uncertain or bad, or there is none."""
-        return point.id >= len(self.latest.quality) or bool(self.latest.quality[point.id] != Quality.GOOD)
+        """Whether the last value is kept as uncertain or bad, there is none, or no detector believes the point."""
+        return bool(self.doubt(point))
+
+    def doubt(self, point: Point) -> str:
+        """Why the last value is doubtful, in words; nothing where it is not."""
+        if point.id >= len(self.latest.quality) or self.latest.quality[point.id] != Quality.GOOD:
+            return "marked as uncertain"
+        return "found off, frozen or implausible of late" if point.id in self.latest.distrusted else ""
 
     def since(self, point: Point) -> datetime:
         """The time of the last reading by the sender's clock, at the latest now."""

@@ -52,6 +52,9 @@ class Norms:
     """Norms by statistic and point. Never altered; `learn` answers new ones."""
 
     _by: Mapping[str, _Norm] = field(default_factory=lambda: MappingProxyType({}))
+    speed: float = 1.0
+    """A second of looking is worth so many of learning: more than one only where a plant is new each time and there is
+    no day to wait for."""
 
     def of(self, statistic: str, points: Numbers, ready_s: float) -> Floats:
         """The norm of each point, in their shape; NaN where it was learned for less than ready_s, and for point −1."""
@@ -77,10 +80,15 @@ class Norms:
             old = by.get(look.statistic, _NOTHING)
             more = max(0, int(points.max()) + 1 - len(old.value))
             value, learned_s = np.append(old.value, np.zeros(more)), np.append(old.learned_s, np.zeros(more))
-            learned_s[points] = np.minimum(learned_s[points] + lasted_s, FORGET_S)
-            value[points] += (values - value[points]) * (lasted_s / learned_s[points])
+            worth_s = lasted_s * self.speed
+            learned_s[points] = np.minimum(learned_s[points] + worth_s, FORGET_S)
+            value[points] += (values - value[points]) * np.minimum(worth_s / learned_s[points], 1.0)
             by[look.statistic] = _Norm(value, learned_s)
-        return Norms(MappingProxyType(by))
+        return Norms(MappingProxyType(by), self.speed)
+
+    def at(self, speed: float) -> Norms:
+        """These norms, from now on learned at another speed."""
+        return Norms(self._by, speed)
 
     def forget(self, points: Numbers) -> Norms:
         """These norms without those of some points: their part was mended or replaced."""
@@ -89,7 +97,7 @@ class Norms:
             learned_s = norm.learned_s.copy()
             learned_s[points[(points >= 0) & (points < len(learned_s))]] = 0.0
             by[statistic] = _Norm(norm.value, learned_s)
-        return Norms(MappingProxyType(by))
+        return Norms(MappingProxyType(by), self.speed)
 
     def to_frame(self) -> pl.DataFrame:
         """One row for each norm, with the columns of SCHEMA."""

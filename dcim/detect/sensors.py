@@ -57,6 +57,8 @@ class SensorsSettings:
     every_s: float = 10.0
     balance: BalanceSettings = field(default_factory=BalanceSettings)
     ready_s: float = 3_600.0
+    believed_after_s: float = 600.0
+    """Who was found off is believed again when no window holds any more what it said then."""
     apart_bins: int = 3
     """30 s, as CDU manuals have it."""
     apart_back: float = 0.8
@@ -211,6 +213,8 @@ class Sensors:
             timedelta(seconds=self.settings.every_s),
         )
         self._map = _Map.of(Plant())
+        self._named: dict[int, datetime] = {}
+        """When each point that was found off was found so last."""
 
     @property
     def norms(self) -> Norms:
@@ -223,7 +227,7 @@ class Sensors:
 
     def detect(self, window: pl.DataFrame, plant: Plant, at: datetime) -> Detection:
         """Judges every meter of a rack, every set of twins, and every sensor that should vary. `distrusted` names the
-        points that are found off, frozen or implausible; of twins that only disagree none is named."""
+        points that are, or of late were, found off, frozen or implausible; of twins that only disagree none."""
         if self._map.plant is not plant:
             self._map = _Map.of(plant)
         settings = self.settings
@@ -237,7 +241,10 @@ class Sensors:
         look.forget()
         learned += look.balances()
         self.study.looked(at, learned)
-        return look.answer.detection(frozenset(look.distrusted))
+        self._named |= dict.fromkeys(look.distrusted, at)
+        long_s = settings.believed_after_s
+        self._named = {point: when for point, when in self._named.items() if (at - when).total_seconds() < long_s}
+        return look.answer.detection(frozenset(self._named))
 
 
 class _Look:

@@ -87,6 +87,7 @@ def test_pumps_that_run_together_are_judged_together() -> None:
     assert found.subject == ("s", "cdu-0", "pumps together")
     assert any(line.bearing is Bearing.UNKNOWN and "Which" in line.what for line in found.evidence)
     assert look(Cooling(known), PLANT, cdu(pump_1=85.0, pump_2=60.0)).findings == ()
+    assert look(Cooling(known), PLANT, cdu(pump_1=2.0, pump_2=2.0)).findings == ()  # both run out
 
 
 def test_a_valve_off_its_command_is_stuck_and_one_under_way_is_not(norms: Norms) -> None:

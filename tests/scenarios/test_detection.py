@@ -162,6 +162,20 @@ def test_a_pump_trip_is_one_finding_and_a_shut_branch_is_another() -> None:
     assert branch.subject.asset == "r-3"
 
 
+def test_a_meter_that_was_found_off_is_doubted_and_no_evidence_for_its_cdu() -> None:
+    hall = Arrivals(Flow())
+    (sure,) = hall.at(10, r_3__RackLiquidFlow=20.0)
+    hall.latest.distrusted = frozenset({hall.loops["r-3", "RackLiquidFlow"]})
+    (doubted,) = hall.at(20)
+    assert doubted.confidence < sure.confidence
+    assert any("frozen" in line.shows and line.bearing is Bearing.AGAINST for line in doubted.evidence)
+    # Its racks' meters speak against a CDU that says "none"; frozen ones say nothing.
+    frozen = Arrivals(Flow())
+    frozen.latest.distrusted = frozenset(frozen.loops[f"r-{rack}", "RackLiquidFlow"] for rack in range(4))
+    (lost,) = frozen.at(10, cdu_0__flow=0.0)
+    assert lost.subject.asset == "cdu-0"
+
+
 def test_an_idle_rack_needs_no_flow_and_a_dead_meter_is_not_believed() -> None:
     hall = Arrivals(Flow())
     assert hall.at(10, r_0__RackPower=2.0, r_0__RackLiquidFlow=0.0) == []
