@@ -68,7 +68,7 @@ FOLLOWS: Mapping[str, frozenset[str]] = MappingProxyType(
         "valve_hunting": _WARM,
         "exchanger_fouling": _WARM | {F.VALVE_STUCK},
         "facility_water": _WARM | {F.VALVE_STUCK, F.GPU_HOT},
-        "condensation": frozenset({F.LEAK_WET}),
+        "condensation": frozenset({F.LEAK_WET, F.LIMIT}),
         "temperature_bias": _COOLANT | {F.LIMIT, F.VALVE_STUCK},
         "flow_meter": _COOLANT | {F.LIMIT, F.FLOW_LOST},
         "rope_fault": frozenset({F.LEAK_WET}),

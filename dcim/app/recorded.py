@@ -33,9 +33,8 @@ FORMATS = frozenset({1})
 """Of recordings, that can be read."""
 
 
-GPU_STALE_S = 2.0 * 86_400.0
-"""Of GPUs a recording keeps what changes, and once a file, which is a day at the most, what does not: whoever is not
-heard for less than two days is not silent."""
+GPU_STALE_S = 400.0 * 86_400.0
+"""Of GPUs a recording keeps what changes, and some fields never: whoever is not heard in it is not silent."""
 
 
 @dataclass(frozen=True, slots=True)

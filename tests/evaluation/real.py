@@ -186,8 +186,8 @@ def _watched(recording: Recording, tick_s: float, until: object = None) -> Playe
     )
 
 
-HOURS = 4_380
-"""The last half year of each server."""
+HOURS = 2_880
+"""The last four months of each server."""
 DRIFT = 0.20
 AMBIENT_C = 25.0
 """What the air that cools these servers is taken to have: nothing in the recording says. A drift of resistance raises
