@@ -348,8 +348,8 @@ class _Walk:
             await self.engine.act([(one, None) for one in sorted(latched)], Reset(WATCHER), at)
 
     def _learn(self) -> None:
-        standing = self.engine.standing() if self._open else ()
-        exempt = {AssetKey(view.site, view.asset) for view in standing}
+        alarms = [*self.engine.standing(), *self.engine.suppressed()]
+        exempt = {AssetKey(view.site, view.asset) for view in alarms}
         for detector in self.detectors:
             if isinstance(detector, Learner):
                 detector.learn(exempt)
