@@ -56,6 +56,9 @@ bench: $(READY)  ## what it costs, as ratios within one run
 bench-long: $(READY)  ## one collector at 200,000 points, and ten minutes at half of its pace: half an hour
 	$(BIN)/python -m tests.benchmarks.bench_line --points 200000 --soak 600
 
+evaluate: $(READY)  ## how well the detectors do, into docs/evaluation.md: minutes
+	$(BIN)/python -m tests.evaluation $(ARGS)
+
 fuzz: $(READY)   ## hostile input: wire and codecs, 200,000 inputs each
 	$(BIN)/python -m tests.benchmarks.fuzz_wire --inputs 200000
 	$(BIN)/python -m tests.benchmarks.fuzz_codec --inputs 200000

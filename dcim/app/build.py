@@ -14,10 +14,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import structlog
 
@@ -40,11 +41,13 @@ from collectors.publish import Broker
 from dcim.app import models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
+from dcim.app.backtest import Judge, Watching
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
+from dcim.app.recorded import Recording
 from dcim.app.series import SeriesBook
 from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
@@ -71,7 +74,18 @@ from dcim.core.live import Latest
 from dcim.core.pace import Pace
 from dcim.core.plant import Plant, survey
 from dcim.core.points import PointIndex, PointRecord
-from dcim.core.ports import Backlog, Books, Codec, Detector, Forwarding, SourceStatus, TelemetryStore, Upkept
+from dcim.core.ports import (
+    Backlog,
+    Books,
+    Codec,
+    Detector,
+    Forwarding,
+    Learner,
+    Sentinel,
+    SourceStatus,
+    TelemetryStore,
+    Upkept,
+)
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.clocks import Clocks
@@ -83,10 +97,11 @@ from dcim.detect.flow import Flow
 from dcim.detect.keeping import Keeping
 from dcim.detect.leaks import Leaks
 from dcim.detect.learned.classes import Trained
+from dcim.detect.learned.scorer import generic
 from dcim.detect.limits import Limits
 from dcim.detect.norms import Norms
 from dcim.detect.sensors import Sensors
-from dcim.detect.silence import Silence
+from dcim.detect.silence import Silence, SilenceSettings
 from dcim.detect.thermal import Heat
 from dcim.detect.unusual import Unusual
 from dcim.detect.ways import Way, Ways
@@ -130,20 +145,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 ledger.open(source.name, codec, started)
         pace = Pace()
         hub = Hub()
-        # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
         norms = NormsFile(_norms_path(settings))
-        known, speed = norms.load(), settings.alarms.learning_speed
-        learners = (Sensors, Heat, Cooling, Electrical)
-        sensors, heat, cooling, electrical = (kind(known.get(kind.name, Norms()).at(speed)) for kind in learners)
-        leaks = Leaks(known.get(Leaks.name))
-        detectors: list[Detector] = [Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical]
-        if trained:
-            detectors.append(Unusual(trained))
-
-        def keep() -> None:
-            norms.save({one.name: one.norms for one in (sensors, leaks, heat, cooling, electrical)})
-
-        closing.callback(_told, keep)
+        looking = detecting(ruleset, norms.load(), trained, settings.alarms.learning_speed)
+        closing.callback(_told, lambda: norms.save(looking.norms()))
         engine = Engine(
             ruleset,
             journal,
@@ -155,9 +159,11 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             index=index,
             placements=_placements(settings),
             latest=_remembered(store, started),
-            window=Window(max(detector.needs.look_back for detector in detectors), settings.alarms.window_bytes_max),
-            sentinels=(Contact(losing=leaks.losing), Flow()),
-            detectors=detectors,
+            window=Window(
+                max(detector.needs.look_back for detector in looking.detectors), settings.alarms.window_bytes_max
+            ),
+            sentinels=looking.sentinels,
+            detectors=looking.detectors,
             vigils=(  # causes first, so that what follows from them finds them standing
                 Keeping(ledger, lambda: intake.trouble, lambda: _backlog(store)),
                 Ways(started, _ways(settings, running), ledger, lambda: intake.trouble),
@@ -168,7 +174,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             hub=hub,
             clock=clock,
             tick_s=settings.alarms.tick_s,
-            keep=keep,
+            keep=lambda: norms.save(looking.norms()),
             in_turn=2,  # limits, and the sensors that the rest must not believe
         )
         series.follow(lambda: watch.plant)
@@ -210,6 +216,62 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             listening=listening,
             closing=closing.pop_all(),
         )
+
+
+class Normed(Detector, Learner, Protocol):
+    """A detector that learns norms."""
+
+    @property
+    def norms(self) -> Norms:
+        """What is usual, as learned by now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Everything that looks at readings, as the service and a backtest both have it."""
+
+    sentinels: tuple[Sentinel, ...]
+    detectors: tuple[Detector, ...]
+    """In the order in which they look: what one distrusts, those after it do not see."""
+    learners: tuple[Normed, ...]
+
+    def norms(self) -> dict[str, Norms]:
+        """What is usual, by the learner's name, as learned by now."""
+        return {one.name: one.norms for one in self.learners}
+
+
+def detecting(
+    ruleset: rules.Ruleset, known: Mapping[str, Norms], trained: Sequence[Trained] = (), learning_speed: float = 1.0
+) -> Looking:
+    """The sentinels and detectors of a plant, new. known: norms by learner's name, as learned before. trained: models
+    of what is usual, where there are any. learning_speed: so many times faster than it should, for demonstrations."""
+    kinds = (Sensors, Heat, Cooling, Electrical)
+    sensors, heat, cooling, electrical = (kind(known.get(kind.name, Norms()).at(learning_speed)) for kind in kinds)
+    leaks = Leaks(known.get(Leaks.name))
+    # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
+    detectors: tuple[Detector, ...] = (Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical)
+    if trained:
+        detectors += (Unusual(trained),)
+    return Looking((Contact(losing=leaks.losing), Flow()), detectors, (sensors, leaks, heat, cooling, electrical))
+
+
+def watching(ruleset: rules.Ruleset, recording: Recording, known: Mapping[str, Norms]) -> Watching:
+    """What looks at a recording in a backtest: all that looks at a plant, new. known: as for `detecting`."""
+    looking = detecting(ruleset, known)
+    silence = Silence(recording.start, SilenceSettings(stale_after_s_by_prefix=recording.stale_after_s))
+    return Watching(ruleset, looking.sentinels, looking.detectors, (silence, Clocks()))
+
+
+def judging() -> tuple[str, Judge]:
+    """Who judges tables of which nothing is known but that their columns belong together, with a name."""
+
+    def judge(train: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+        found = generic().fit(train, columns).score(rows)["found"].fill_null(value=False)
+        alarmed: npt.NDArray[np.bool_] = found.to_numpy()
+        return alarmed
+
+    return generic().name, judge
 
 
 def check(settings: Settings) -> list[str]:

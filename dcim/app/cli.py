@@ -257,6 +257,57 @@ def train(
         typer.echo(line)
 
 
+@app.command(
+    epilog="Examples: dcim backtest month --json month.json --picture month.svg; "
+    "dcim backtest valve1 --labels anomaly --train-rows 400 --prefix random"
+)
+def backtest(
+    input: Annotated[  # noqa: A002  the name that people are shown
+        Path | None,
+        typer.Argument(help="A recording of dcim simulate --out, a table (CSV, Parquet), or a folder of tables."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="plant: the service's detectors. generic: a model of the training rows.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="For tables, which column is which point; for the store, its settings."),
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Column that says which rows are anomalous, 0 or 1.")] = None,
+    train_rows: Annotated[int | None, typer.Option(help="Rows of each table to learn from: 400.")] = None,
+    train_until: Annotated[
+        str | None, typer.Option(help="Instant until which is learned; what is found before does not count.")
+    ] = None,
+    from_store: Annotated[bool, typer.Option("--from-store", help="The history in the store of --config.")] = False,
+    since: Annotated[str | None, typer.Option(help="Where history begins.")] = None,
+    until: Annotated[str | None, typer.Option(help="Where it ends.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="random: healthy rows, so many as chance will have it, before each table.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column of a table that holds the time.")] = None,
+    separator: Annotated[str | None, typer.Option(help="Between the columns of CSV.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of a table to look at, with commas between.")] = None,
+    norms: Annotated[
+        Path | None, typer.Option(help="Norms that a service has learned: the .norms.parquet beside its store.")
+    ] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds from tick to tick.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of --prefix random.", min=0)] = 1,
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything that was found here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the timeline here, as SVG.")] = None,
+) -> None:
+    """What the detectors would have said of the past, and how right they would have been. Nothing that is judged knows
+    what came after."""
+    from dcim.app.hindsight import Asked, run  # noqa: PLC0415
+
+    run(
+        Asked(
+            input=input, profile=profile, config=config, labels=labels, train_rows=train_rows, train_until=train_until,
+            from_store=from_store, since=since, until=until, prefix=prefix, time=time, separator=separator,
+            columns=columns, norms=norms, stride_s=stride, seed=seed, json=json, picture=picture,
+        )
+    )  # fmt: skip
+
+
 def _instant(text: str, option: str) -> datetime:
     """An instant with its zone, out of an option."""
     try:

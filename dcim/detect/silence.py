@@ -5,7 +5,7 @@ Lives here: the vigil. Not here: windows, for no window is long enough; what dep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,6 +36,13 @@ class SilenceSettings:
     """Other times for quantities whose name begins so; the first that fits counts. GPUs speak every second."""
     silent_after_s: float = 30.0
     """A source: three heartbeats of the bus, one every 10 s."""
+    together_min: int = 10
+    """So many assets of a site, and half of those that were ever heard, are one silence: what they have in common."""
+    together_share: float = 0.5
+    together_back: float = 0.25
+    """Below this share the rest is told one by one again."""
+    together_s: float = 180.0
+    """Within so much time of each other."""
     skew_s: float = 5.0
     """From here on a difference between the sender's clock and ours is worth a word. [E]"""
 
@@ -62,6 +69,8 @@ class _Map:
     stale_after_us: npt.NDArray[np.int64]
     promised: npt.NDArray[np.bool_]
     """False where nobody has promised to write: an integration that may not be there at all."""
+    by_site: tuple[tuple[str, npt.NDArray[np.intp]], ...]
+    """Numbers of the groups of each site."""
     heartbeats: tuple[Point, ...]
     deaf: tuple[Unknown, ...]
     """Sites of which no heartbeat was ever described."""
@@ -84,13 +93,15 @@ class _Map:
             np.array([point.id for point in rows], np.intp),
             np.array([_stale_after_us(point, settings) for point in rows], np.int64),
             np.array([not point.integration for point in rows], np.bool_),
+            _by_site(groups),
             heartbeats,
             tuple(Unknown(FindingKind.SOURCE_SILENT, Subject(site, ""), why) for site in deaf),
         )
 
 
 class Silence:
-    """Vigil: stale points, one finding for each asset, and silent sources, one for each heartbeat.
+    """Vigil: stale points, one finding for each asset; and silent sources, one for each heartbeat, or, where no
+    heartbeat tells, one for the many assets of a site that fell silent together.
 
     It remembers one thing: since when it knows each point, for a point cannot be late before it was announced.
     """
@@ -118,7 +129,72 @@ class Silence:
         self._watch_points(latest, at_us, findings, unknown)
         for heartbeat in self._map.heartbeats:
             self._watch_heartbeat(heartbeat, latest, at_us, findings, unknown)
-        return Detection(tuple(findings), tuple(unknown))
+        explained = {finding.subject.site for finding in findings if finding.kind is FindingKind.SOURCE_SILENT}
+        between: set[tuple[FindingKind, Subject]] = set()
+        self._watch_together(latest, at_us, explained, findings, between)
+        return Detection(tuple(findings), tuple(unknown), frozenset(between))
+
+    def _watch_together(
+        self,
+        latest: Latest,
+        at_us: int,
+        explained: set[str],
+        findings: list[Finding],
+        between: set[tuple[FindingKind, Subject]],
+    ) -> None:
+        """Sites where many assets fell silent at about the same time, and no heartbeat says why: one cause, not many.
+        explained: sites of which a heartbeat is missing."""
+        rows, settings = self._map, self.settings
+        if not len(rows.ends):
+            return
+        begins = np.append(0, rows.ends[:-1])
+        last_us = np.maximum.reduceat(_heard(latest, rows.point), begins)
+        quickest_us = np.minimum.reduceat(rows.stale_after_us, begins)
+        known = last_us != NEVER
+        gone = known & (at_us - last_us > quickest_us)
+        for site, members in rows.by_site:
+            here = members[gone[members]]
+            heard = int(np.count_nonzero(known[members]))
+            if site in explained or len(here) < settings.together_min:
+                continue
+            near = np.abs(last_us[here] - np.median(last_us[here])) <= settings.together_s / 2 * SECOND_US
+            together = here[near]
+            subject = Subject(site, site, "together")
+            if len(together) < settings.together_min or len(together) < settings.together_back * heard:
+                continue
+            if len(together) < settings.together_share * heard:
+                between.add((FindingKind.SOURCE_SILENT, subject))
+                continue
+            findings.append(self._together(subject, together, last_us[together], heard, at_us))
+
+    def _together(
+        self, subject: Subject, groups: npt.NDArray[np.intp], last_us: npt.NDArray[np.int64], heard: int, at_us: int
+    ) -> Finding:
+        """groups: those that fell silent; last_us: when each was heard last; heard: how many ever were."""
+        since_us = int(last_us.min())
+        span_s = (int(last_us.max()) - since_us) / SECOND_US
+        named = ", ".join(self._map.groups[number].who for number in groups[:SHOWN].tolist())
+        going = heard - len(groups)
+        bearing = Bearing.AGAINST if going else Bearing.FOR
+        return Finding(
+            FindingKind.SOURCE_SILENT,
+            subject,
+            since=from_us(since_us),
+            summary=f"{len(groups)} of {heard} assets of {subject.site} fell silent within {duration(span_s)}",
+            score=len(groups) / heard,
+            confidence=0.9,
+            evidence=(
+                Evidence("Assets that fell silent together", f"{len(groups)} of {heard}: {named} …"),
+                Evidence("When they were heard last", f"{duration((at_us - since_us) / SECOND_US)} ago"),
+                Evidence("The rest", f"{going} are heard, or fell silent at another time", bearing),
+                Evidence("Each by itself", "they would not stop within minutes of each other", Bearing.RULED_OUT),
+            ),
+            check_first=(
+                "Look at what they have in common: the collector or gateway that asks them, its network, its password.",
+                "Look at one of them at its own panel: is it without power, or only not heard?",
+                "Until it is back, have the plant watched on its own panels: nothing from them is watched here.",
+            ),
+        )
 
     def _meet(self, plant: Plant, at_us: int) -> None:
         """Notes when points were first seen. Those of the first plant were there when we started."""
@@ -256,6 +332,13 @@ def _speaker(point: Point, plant: Plant) -> tuple[Subject, str]:
         rack = plant.assets[AssetKey(point.site, point.within)]
         return Subject(point.site, rack.id, f"{point.asset_kind}s"), f"{point.asset_kind}s of {rack.name}"
     return Subject(point.site, point.asset), plant.assets[AssetKey(point.site, point.asset)].name
+
+
+def _by_site(groups: Iterable[Subject]) -> tuple[tuple[str, npt.NDArray[np.intp]], ...]:
+    numbers: dict[str, list[int]] = {}
+    for number, subject in enumerate(groups):
+        numbers.setdefault(subject.site, []).append(number)
+    return tuple((site, np.array(found, np.intp)) for site, found in numbers.items())
 
 
 def _source(heartbeat: Point) -> Subject:

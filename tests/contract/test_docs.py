@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
+from dcim.app import cli
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.settings import (
     Alarms,
@@ -103,6 +105,12 @@ def test_the_scenario_in_the_docs_is_one() -> None:
     assert told.timetable.events and told.timetable.round_s == told.lasts_s
     keys = set(re.findall(r"^(\w+) =", example, re.MULTILINE))
     assert keys >= {"title", "about", "lasts_s", "again", "kind", "together", "onset_s"}
+
+
+def test_every_option_of_a_backtest_has_its_line() -> None:
+    text = (DOCS / "backtest.md").read_text()
+    options = inspect.signature(cli.backtest).parameters.keys() - {"input"}
+    assert {name for name in options if f"`--{name.replace('_', '-')}`" not in text} == set()
 
 
 def test_every_metric_has_its_line() -> None:
