@@ -433,6 +433,10 @@ class Engine:
             self._ranked = [key for _, key in ranked]
         return [self._alarms[key] for key in self._ranked]
 
+    def troubled(self) -> set[AssetKey]:
+        """Where an alarm is not normal, hidden or not."""
+        return {AssetKey(*alarm.key.subject[:2]) for alarm in self._alarms.values() if alarm.occurrence is not None}
+
     def view(self, alarm: Alarm) -> AlarmView | None:
         """An alarm of `alarms` as it is shown; None where it is normal."""
         if alarm.occurrence is None:

@@ -369,8 +369,7 @@ class Watch:
 
     def _learn(self) -> None:
         """Lets detectors that hold what they see against what is usual learn it, but for where an alarm stands."""
-        alarms = [*self._engine.standing(), *self._engine.suppressed()]
-        exempt = {AssetKey(view.site, view.asset) for view in alarms}
+        exempt = self._engine.troubled()
         for detector in self._detectors:
             if isinstance(detector, Learner):
                 detector.learn(exempt)
