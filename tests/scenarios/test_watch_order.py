@@ -58,6 +58,9 @@ class Standing:
     def standing(self) -> list[Any]:
         return [type("View", (), {"site": "s", "asset": "r-1"})()]
 
+    def suppressed(self) -> list[Any]:
+        return []
+
 
 def watch(*lookers: Looker, in_turn: int | None = None) -> Watch:
     return Watch(
