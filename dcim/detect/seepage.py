@@ -46,8 +46,8 @@ class SeepageSettings:
     drift_pct_h: float = 0.5
     """Allowance k of the CUSUM, of the reservoir: the domain's mark for a compensated level, 0.004 L/min of 50 L; less
     than half of what is to be found within hours, and ten times what a level sensor drifts."""
-    level_pct: float = 1.2
-    """[cal] Of the reservoir, by a level sensor: 0.6 L of 50 L, whose readings have 0.5 %, 1σ."""
+    level_pct: float = 1.6
+    """[cal] Of the reservoir, by a level sensor: 0.8 L of 50 L, whose readings have 0.5 %, 1σ."""
     pressure_kpa: float = 3.75
     """[cal] By the pressure of a gas cushion, whose readings have 0.5 kPa: 0.3 L over 20 L at 250 kPa."""
     expansion_error_share: float = 0.3

@@ -127,16 +127,18 @@ def bootstrap(litres: Floats, expansion: Floats, moved: Bools, records: int, set
     """[spans, records]: the CUSUM at the end of half-days put together out of blocks, each joined on to the one before
     it where that ended."""
     dice = np.random.default_rng(0)
-    per = settings.record_min // BLOCK_MIN
+    minutes_ = settings.record_min
+    per = minutes_ // BLOCK_MIN + 1  # one more, so that an end may lie anywhere in a block
     answers = []
     for _ in range(-(-records // 500)):
         chosen = dice.integers(0, len(litres), (500, per))
+        cut = dice.integers(0, BLOCK_MIN, (500, 1)) + np.arange(minutes_)
         joined = []
         for column in (litres, expansion):
             steps = np.diff(column, axis=1, prepend=column[:, :1])
-            joined.append(np.cumsum(steps[chosen].reshape(500, -1), axis=1))
-        reservoir_l = np.full(500, RESERVOIR_L)
-        answers.append(tide(joined[0], joined[1], moved[chosen].reshape(500, -1), reservoir_l, settings).fall_l)
+            joined.append(np.take_along_axis(np.cumsum(steps[chosen].reshape(500, -1), axis=1), cut, axis=1))
+        shifted = np.take_along_axis(moved[chosen].reshape(500, -1), cut, axis=1)
+        answers.append(tide(joined[0], joined[1], shifted, np.full(500, RESERVOIR_L), settings).fall_l)
     return np.concatenate(answers, axis=1)[:, :records]
 
 

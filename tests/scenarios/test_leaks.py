@@ -279,6 +279,9 @@ def test_a_leak_behind_make_up_is_found_before_the_first_filling_and_through_it(
     assert second - ONSET_S <= 30 * 60
     since_s = [second for second, answer in said if answer.findings]
     assert len(since_s) >= 0.8 * sum(1 for each, _ in said if each >= second)
+    filled_s = float(DAY[np.flatnonzero(runs)[0]])
+    last = next(answer.findings[0] for each, answer in reversed(said) if answer.findings)
+    assert last.since < at(filled_s - 600.0)  # what was filled in hides nothing
 
 
 def test_too_many_fillings_are_a_leak_where_no_level_tells() -> None:
