@@ -501,7 +501,7 @@ class _Look:
         per_speed = over(self.flow[cdus.pump_cdu] / turns, alone, settings.bins_min)
         head_share = over(head[cdus.pump_cdu] / turns**2, alone, settings.bins_min)
         together = (at_work >= 2) & (fastest - slowest <= settings.abreast_pct)
-        both = np.where(together, fastest, np.nan)
+        both = np.where(together & (fastest > 0.0), fastest, np.nan)
         per_both = over(self.flow / both, together, settings.bins_min)
         head_both = over(head / both**2, together, settings.bins_min)
         circuit_norm = self.norms.of("circuit restriction", cdus.flow, settings.ready_s)
