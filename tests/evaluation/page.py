@@ -270,13 +270,12 @@ def _bars(told: _All, by: dict[str, list[Outcome]], bars: list[Bar]) -> None:
     )
     false = len(told.false)
     rate = false / told.rack_months if told.rack_months else None
-    kinds = sorted({alarm.kind for _, alarm in told.false})
     bars.append(
         Bar(
             "≤ 0.2 false alarms per rack-month over what is no fault",
             "–" if rate is None else f"{rate:.2f} ({false} in {told.rack_months:.1f} rack-months)",
             None if rate is None else rate <= 0.2,
-            f"They are {', '.join(f'`{kind}`' for kind in kinds)}" if kinds else "",
+            _why_false(told),
         )
     )
     judged = [one for one in told.outcomes if one.found]
@@ -290,6 +289,22 @@ def _bars(told: _All, by: dict[str, list[Outcome]], bars: list[Bar]) -> None:
             f"Not named, or not found, at least once: {', '.join(f'`{kind}`' for kind in missed)}",
         )
     )
+
+
+def _why_false(told: _All) -> str:
+    """What the false alarms are, and what is known of them."""
+    kinds = sorted({alarm.kind for _, alarm in told.false})
+    if not kinds:
+        return ""
+    words = f"They are {', '.join(f'`{kind}`' for kind in kinds)}."
+    steps = sum(alarm.kind == "limit" and event.kind == "load_step" for _, alarm, event in told.cried)
+    if steps:
+        words += (
+            f" {steps} of them are `limit` at a `load_step`: a step that lifts racks over their rated power for minutes"
+            " is told by the rule for that, and rightly; it counts here all the same. The time without any fault is"
+            " short in these campaigns, so each alarm weighs much."
+        )
+    return words
 
 
 def _thirds(outcomes: Sequence[Outcome]) -> str:
