@@ -617,7 +617,8 @@ def _other(
     s = hall.settings
     kw = load.other_kw if supplied is None else load.other_kw * supplied
     if effects.work_share is not Effects.none(hall).work_share:
-        kw = kw * (0.5 + 0.5 * effects.work_share)  # what is not a GPU follows half as far
+        # What is not a GPU follows half as far, and like them no further than its full power.
+        kw = np.minimum(kw * (0.5 + 0.5 * effects.work_share), hall.other_full_kw)
     share = return_lpm / s.rack_flow_lpm
     wet: Floats | float = 1.0 - s.air_share
     if share.min() < OTHER_FLOW_SHARE:

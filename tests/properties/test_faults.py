@@ -488,6 +488,7 @@ def test_25_a_load_step_is_there_at_once_and_its_warmth_within_a_minute() -> Non
     assert np.ptp([state.return_lpm.sum() for state in states]) < 1.0
     up = play(LoadStep(CDU, 0.5), 60.0, by=step, dt_s=1.0, used=0.9)
     assert up[-1].gpu_kw.max() == 1.0, "no further than the limit"
+    assert up[-1].rack_kw.max() <= HALL.settings.rack_power_kw, "nor any rack beyond what it is made for"
 
 
 def test_27_a_swapped_device_takes_its_litres_slower_and_slower() -> None:

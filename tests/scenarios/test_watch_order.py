@@ -52,9 +52,6 @@ class Looker:
 class Standing:
     """An engine with one alarm standing."""
 
-    def suppressed(self) -> list[Any]:
-        return []
-
     def standing(self) -> list[Any]:
         return [type("View", (), {"site": "s", "asset": "r-1"})()]
 
