@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 import polars as pl
 
@@ -52,11 +52,8 @@ class Looker:
 class Standing:
     """An engine with one alarm standing."""
 
-    def standing(self) -> list[Any]:
-        return [type("View", (), {"site": "s", "asset": "r-1"})()]
-
-    def suppressed(self) -> list[Any]:
-        return []
+    def troubled(self) -> set[AssetKey]:
+        return {AssetKey("s", "r-1")}
 
 
 def watch(*lookers: Looker, in_turn: int | None = None) -> Watch:
