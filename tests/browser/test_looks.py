@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -23,7 +24,8 @@ TOKENS = {
 THEMES = ("light", "dark")
 TEXT = 4.5
 MARKS = 3.0
-FIRST_PAINT_BYTES = 150_000
+FIRST_PAINT_BYTES = 75_000
+"""Half of what may come before the first paint: the hall's own data want the other half."""
 
 
 def channels(colour: str) -> list[float]:
@@ -306,9 +308,10 @@ def test_the_page_asks_for_nothing_from_outside_and_nothing_inline() -> None:
 
 
 def test_everything_fits_the_first_paint(console: Open) -> None:
-    assert sum(file.stat().st_size for file in PAGES.iterdir()) <= FIRST_PAINT_BYTES
     seen = console()
     fetched = [url for url in seen.asked if "/console/" in url]
+    # The service compresses them so (test_api.py holds that).
+    assert sum(len(gzip.compress(file.read_bytes())) for file in PAGES.iterdir()) <= FIRST_PAINT_BYTES
     assert {url.rsplit("/", 1)[1] for url in fetched} | {"icon.svg"} == {f.name for f in PAGES.iterdir()} - {
         "index.html"
     }

@@ -57,6 +57,15 @@ def test_what_there_is() -> None:
     inside(scenario)
 
 
+def test_the_console_comes_compressed() -> None:
+    async def scenario(hall: Inside) -> None:
+        answer = await hall.client.get("/console/console.css", headers={"accept-encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert int(answer.headers["content-length"]) < len(answer.content) / 2
+
+    inside(scenario)
+
+
 def test_pages_follow_one_another_without_gap_or_overlap() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(*(rack_metadata("RackPower", rack=f"R{n:02}", engUnit="kW") for n in range(25)))
