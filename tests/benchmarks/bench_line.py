@@ -1,6 +1,6 @@
 """What a message costs one collector process, all told: `dcim serve` from the socket to the disk and the PUBACK.
 
-    python -m tests.benchmarks.bench_line [--points 20000] [--messages 200000] [--rounds 3] [--soak 600]
+    python -m tests.benchmarks.bench_line [--points 20000] [--messages 200000] [--rounds 3] [--soak 600] [--hold RATE]
 
 The messages are those of tests/load.py: racks and their meters, 144 bytes of JSON each, QoS 1. Counted is the CPU time
 of the service's process with all its threads: decoding, the commit in DuckDB, the ledger, detectors, alarms, API. It
@@ -38,6 +38,7 @@ FEW = 1_000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REST_S = 10.0
+WINDOW_BYTES = 128 * 1024**2
 
 
 class Round(NamedTuple):
@@ -72,12 +73,13 @@ def source(name: str, kind: str, where: str) -> str:
 
 
 @contextlib.contextmanager
-def listening(points: int) -> Iterator[tuple[Running, Sender]]:
-    """A service with our own ear, that many points described, and a device that is connected to it."""
+def listening(points: int, alarms: str = "") -> Iterator[tuple[Running, Sender]]:
+    """A service with our own ear, that many points described, and a device that is connected to it. alarms: settings
+    of that section."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="dcim-bench-") as folder,
-        serving(Path(folder), source("bus", "listener", f'bind = "127.0.0.1:{port}"')) as service,
+        serving(Path(folder), alarms + source("bus", "listener", f'bind = "127.0.0.1:{port}"')) as service,
     ):
         wait_for("the listener", lambda: service.ledger("bus")["connected"])
         describe("127.0.0.1", port, points)
@@ -236,9 +238,10 @@ def tell(name: str, rows: list[Round], ratio: str) -> None:
 
 
 def hold(points: int, rate: float, seconds: float, line_s: float) -> None:
-    """Prints how long messages wait for their PUBACK at this pace, and what memory does, line by line."""
+    """Prints how long messages wait for their PUBACK at this pace, and what memory does, line by line. The detectors'
+    window is bounded to WINDOW_BYTES, so that it is soon full and what grows then is something else."""
     print(f"\nheld at {rate:,.0f} messages a second, {points:,} points, our listener: from PUBLISH to PUBACK, memory")
-    with listening(points) as (service, sender):
+    with listening(points, f"window_bytes_max = {WINDOW_BYTES}\n") as (service, sender):
         pid, sizes = service.process.pid, []
         for number in range(max(1, round(seconds / line_s))):
             sender.waits_s.clear()
@@ -266,6 +269,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=200_000, help="a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="hold half of the pace for so long")
+    parser.add_argument("--hold", type=float, metavar="RATE", help="hold this pace, messages a second, and no more")
     parser.add_argument("--receive", nargs=3, metavar=("PORT", "COUNT", "LEVEL"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.receive:
@@ -275,6 +279,9 @@ def main() -> int:
     print(f"bench_line: {machine()}")
     print(", ".join(f"{name} {version(name)}" for name in names) + f"; payload {PAYLOAD_BYTES} bytes, QoS 1")
     print(subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.splitlines()[0])
+    if args.hold:
+        hold(args.points, args.hold, args.soak or 10.0, 60.0 if args.soak else 5.0)
+        return 0
     against_aiomqtt(FEW, args.messages, args.rounds)
     rate = against_fewer_points(args.points, args.messages, args.rounds)
     hold(args.points, rate / 2, args.soak or 10.0, 60.0 if args.soak else 5.0)
