@@ -465,6 +465,10 @@ class Engine:
         """What happened, newest first. Raises as the journal does."""
         return await self._journal.history(query)
 
+    async def log(self, start: datetime, end: datetime) -> Sequence[Transition]:
+        """All that tells how alarms stood in `[start, end)`, oldest first. Raises as the journal does."""
+        return await self._journal.log(start, end)
+
     @property
     def counts(self) -> Counts:
         """How many of what."""

@@ -25,6 +25,7 @@ import structlog
 from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
+from alerts.lifecycle import Transition
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
@@ -656,6 +657,16 @@ async def verify_journal(settings: Settings) -> list[str]:
             todo="Compare it with a backup.",
         )
     return [f"{audit.rows} rows follow from one another", f"last {audit.last}"]
+
+
+async def journal_log(settings: Settings, start: datetime, end: datetime) -> Sequence[Transition]:
+    """What the alarms' journal tells of `[start, end)`, oldest first. The service may be running."""
+    journal = SqlJournal(settings.alarms.journal)
+    await journal.open(existing=True)
+    try:
+        return await journal.log(start, end)
+    finally:
+        await journal.close()
 
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:

@@ -143,6 +143,10 @@ class _Notes:
         """None."""
         return ()
 
+    async def log(self, start: datetime, end: datetime, rows_max: int = 0) -> Sequence[Transition]:  # noqa: ARG002
+        """None."""
+        return ()
+
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         """Forgets it."""
 
