@@ -125,7 +125,7 @@ def play(
     return asyncio.run(walk.through(stretches, progress))
 
 
-class _Notes:
+class Forgetting:
     """A journal that remembers nothing: the walk keeps what it needs."""
 
     async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
@@ -174,7 +174,7 @@ class _Walk:
         self._now_us = to_us(start)
         self.engine = Engine(
             ruleset,
-            _Notes(),
+            Forgetting(),
             asset_of=plant.assets.get,
             off_of=lambda key: off(plant, self.latest, key, self._now_us),
         )
