@@ -296,6 +296,50 @@ class Engine:
             if rule is not None:
                 self._groups.setdefault(self._group_of(rule, key), _Group(first)).ids.add(occurrence)
 
+    async def adopt(self, ruleset: Ruleset, at: datetime) -> None:
+        """Other rules are in force from now on, as if the service had been started anew with them, but nothing that
+        was seen is forgotten. What stands goes on standing under its rule's new delays, latch and escalation, with the
+        priority that it has; of a rule that is gone, until its condition is looked at again. What is about to begin
+        waits for the next look, which knows what hides it now. Raises as `apply` does."""
+        async with self._lock:
+            await self._catch_up()
+            before, self._ruleset = self._ruleset, ruleset
+            self._suppression.adopt(ruleset)
+            self._standing = Standing(ruleset)
+            for key, alarm in self._alarms.items():
+                begins = alarm.present and alarm.turned_at is not None
+                doubt = alarm.doubt or (Doubt(at, "the rules have changed") if begins else None)
+                known = self._alarms[key] = replace(alarm, policy=self._policy_of(key), doubt=doubt)
+                when = due(known)
+                if when is None:
+                    self._due.pop(key, None)
+                else:
+                    self._due[key] = when
+                if self._standing.masks(known.kind, key.rule):
+                    self._standing.take(known)
+            self._regroup(before)
+            self._shown.clear()
+            self._ranked = None
+
+    def _regroup(self, before: Ruleset) -> None:
+        """Groups by the rules of now. Who was first out of a group stays it; of a group that is new, the one that began
+        first."""
+        firsts, self._first_out, self._groups = self._first_out, {}, {}
+        out = [
+            (alarm.occurrence.opened_at, alarm.occurrence.id, key)
+            for key, alarm in self._alarms.items()
+            if alarm.occurrence is not None and alarm.state is not State.SUPPRESSED
+        ]
+        for _, occurrence, key in sorted(out):
+            rule, former = self._ruleset.get(key.rule), before.get(key.rule)
+            if rule is None or not rule.group:
+                continue
+            stays = former is not None and former.group == rule.group and occurrence in firsts
+            first = firsts[occurrence][0] if stays else occurrence
+            group = self._groups.setdefault(self._group_of(rule, key), _Group(first))
+            group.ids.add(occurrence)
+            self._first_out[occurrence] = first if stays else group.first, key
+
     async def apply(self, detection: Detection, kinds: frozenset[FindingKind], at: datetime) -> list[Transition]:
         """Takes a detector's answer in and returns what changed, already written, in order.
 
@@ -464,6 +508,10 @@ class Engine:
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:
         """What happened, newest first. Raises as the journal does."""
         return await self._journal.history(query)
+
+    async def log(self, start: datetime, end: datetime) -> Sequence[Transition]:
+        """All that tells how alarms stood in `[start, end)`, oldest first. Raises as the journal does."""
+        return await self._journal.log(start, end)
 
     @property
     def counts(self) -> Counts:

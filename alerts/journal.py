@@ -44,6 +44,9 @@ TEXT_MAX, EVIDENCE_MAX, STEPS_MAX = 500, 32, 16
 GENESIS = b"\x00" * 32
 """What stands for the hash of the row before the first."""
 
+LOG_ROWS_MAX, LOG_PAGE = 500_000, 5_000
+"""Rows that `Journal.log` gives at most, and how many it reads at a time: others get their turn in between."""
+
 metadata = sa.MetaData()
 """The schema as it is after all migrations."""
 
@@ -166,6 +169,13 @@ class Audit:
     """The first row that does not follow from the one before it: "row 7 of alarm_transitions". "" where all do."""
 
 
+class TooMany(Permanent):
+    """More rows than may be read at once."""
+
+    def __init__(self, rows_max: int) -> None:
+        super().__init__(f"the journal has more than {rows_max} rows of it", todo="Ask for a shorter period.")
+
+
 class Journal(Protocol):
     """What the engine asks of a journal. Every method raises Transient or Permanent, and nothing else."""
 
@@ -187,6 +197,11 @@ class Journal(Protocol):
 
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:
         """Rows, newest first."""
+        ...
+
+    async def log(self, start: datetime, end: datetime, rows_max: int = LOG_ROWS_MAX) -> Sequence[Transition]:
+        """Every row of what had not ended by `start`, up to `end` (before it), oldest first, without findings: all
+        that tells how alarms stood in `[start, end)`. Raises TooMany where there are more than rows_max."""
         ...
 
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
@@ -331,6 +346,27 @@ class SqlJournal:
         async with self._transaction("cannot be read") as connection:
             keys: _Keys = {}
             return [self._transition(row, keys, {}) for row in (await connection.execute(rows)).all()]
+
+    async def log(self, start: datetime, end: datetime, rows_max: int = LOG_ROWS_MAX) -> Sequence[Transition]:
+        """As `Journal.log`."""
+        table, over = transitions_table, transitions_table.alias()
+        ended = sa.exists().where(
+            over.c.occurrence == table.c.occurrence, over.c.state_after == "normal", over.c.at_us < to_us(start)
+        )
+        wanted = sa.or_(table.c.at_us >= to_us(start), ~ended)
+        rows = sa.select(*_LEAN, sa.null()).where(table.c.at_us < to_us(end), wanted).order_by(table.c.seq)
+        found: list[Transition] = []
+        keys: _Keys = {}
+        last = 0
+        while True:
+            async with self._transaction("cannot be read") as connection:
+                page = (await connection.execute(rows.where(table.c.seq > last).limit(LOG_PAGE))).all()
+            found += [self._transition(row, keys, {}) for row in page]
+            if len(found) > rows_max:
+                raise TooMany(rows_max)
+            if len(page) < LOG_PAGE:
+                return found
+            last = found[-1].seq
 
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         """As `Journal.note`."""

@@ -317,7 +317,7 @@ def parse(text: str, where: str) -> Ruleset:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Permanent(_toml_error(error, where)) from error
+        raise Permanent(toml_error(error, where)) from error
     reading = _Reading(where, toml_lines.lines(text))
     rules = reading.rules(content)
     if reading.mistakes:
@@ -359,7 +359,7 @@ class _Reading:
     def table(self, index: int, raw: dict[str, Any]) -> tuple[int, RuleTable] | None:
         """One rule, checked on its own; None where something is wrong with it."""
         name = raw.get("name")
-        label = _shown(name) if isinstance(name, str) and name else f"number {index + 1}"
+        label = shown(name) if isinstance(name, str) and name else f"number {index + 1}"
         before = len(self.mistakes)
         try:
             table = RuleTable.model_validate(raw)
@@ -380,7 +380,7 @@ class _Reading:
             if isinstance(name, str) and first.setdefault(name, index) != index:
                 line = self.lines.get(("rule", first[name], "name"), 1)
                 self.tell(
-                    ("rule", index, "name"), f"the name is taken by line {line}. Give each rule its own.", _shown(name)
+                    ("rule", index, "name"), f"the name is taken by line {line}. Give each rule its own.", shown(name)
                 )
 
     def reach(self, checked: Iterable[tuple[int, RuleTable]]) -> None:
@@ -395,7 +395,7 @@ class _Reading:
                         f'it is never reached: rule "{earlier.name}" stands before it and takes every {table.finding}'
                     )
                     words += f" of a {earlier.asset_kind}." if earlier.asset_kind else "."
-                    self.tell(("rule", index, "finding"), words, _shown(table.name))
+                    self.tell(("rule", index, "finding"), words, shown(table.name))
                     break
             before[table.finding].append(table)
 
@@ -405,8 +405,8 @@ class _Reading:
         for index, table in checked:
             for name in table.explained_by:
                 if name not in known:
-                    words = f"explained_by names {_shown(name)}, but there is no such rule.{_near(name, known)}"
-                    self.tell(("rule", index, "explained_by"), words, _shown(table.name))
+                    words = f"explained_by names {shown(name)}, but there is no such rule.{_near(name, known)}"
+                    self.tell(("rule", index, "explained_by"), words, shown(table.name))
 
 
 def _contradictions(table: RuleTable) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -475,7 +475,7 @@ def _words(loc: tuple[int | str, ...], mistake: str, value: object) -> str:
     wanted = model.model_fields[leaf].description or ""
     if mistake == "missing":
         return f"{path} is missing: {wanted}."
-    return f"{path} is {_shown(value)}, but {wanted}."
+    return f"{path} is {shown(value)}, but {wanted}."
 
 
 def _model_of(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
@@ -497,20 +497,20 @@ def _model_of(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
     return model, path
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as it stands in the file, shortened."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     if isinstance(value, bool | str):
-        shown = json.dumps(value, ensure_ascii=False)
-        return shown if len(shown) <= 60 else shown[:57] + '…"'
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= 60 else text[:57] + '…"'
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _unknown(path: str, value: str, what: str, known: Iterable[str]) -> str:
-    return f"{path} is {_shown(value)}, but there is no such {what}.{_near(value, known)}"
+    return f"{path} is {shown(value)}, but there is no such {what}.{_near(value, known)}"
 
 
 def _near(value: str, known: Iterable[str]) -> str:
@@ -518,8 +518,9 @@ def _near(value: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _toml_error(error: tomllib.TOMLDecodeError, where: str) -> str:
-    """The parser tells the place at the end of its message; we tell it where all our messages have it."""
+def toml_error(error: tomllib.TOMLDecodeError, where: str) -> str:
+    """Words for a text that is not TOML. The parser tells the place at the end of its message; we tell it where all our
+    messages have it."""
     match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
     what, line = (match[1], match[2]) if match else (str(error), None)
     return f"{where}:{line}: this is not TOML: {what}." if line else f"{where}: this is not TOML: {what}."

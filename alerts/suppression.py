@@ -347,6 +347,10 @@ class Suppression:
         self._off_of = off_of
         self.windows = Windows()
         self.reach = Reach()
+        self.adopt(ruleset)
+
+    def adopt(self, ruleset: Ruleset) -> None:
+        """Other rules are in force from now on."""
         self._causes = {
             rule.name: (tuple(sorted(rule.masked_by)), tuple(sorted(rule.explained_by))) for rule in ruleset.rules
         }

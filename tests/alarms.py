@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.journal import HistoryQuery, Recalled
+from alerts.journal import LOG_ROWS_MAX, HistoryQuery, Recalled, TooMany
 from alerts.lifecycle import AlarmKey, Delay, State, Transition
 from alerts.suppression import Window
 from dcim.core.errors import Transient
@@ -74,6 +75,13 @@ class MemoryJournal:
             and (query.after is None or row.seq > query.after)
         ]
         return rows[: query.limit]
+
+    async def log(self, start: datetime, end: datetime, rows_max: int = LOG_ROWS_MAX) -> Sequence[Transition]:
+        over = {row.occurrence for row in self.rows if row.after is State.NORMAL and row.at < start}
+        found = [row for row in self.rows if row.at < end and (row.at >= start or row.occurrence not in over)]
+        if len(found) > rows_max:
+            raise TooMany(rows_max)
+        return [replace(row, finding=None) for row in found]
 
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         self.noted.append(window)

@@ -25,6 +25,7 @@ import structlog
 from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
+from alerts.lifecycle import Transition
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
@@ -48,6 +49,7 @@ from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
 from dcim.app.recorded import Recording
+from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
 from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
@@ -123,6 +125,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     machine's when left out. Raises Permanent or Transient in words, with everything closed again."""
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
+        rule_file = RuleFile(settings.alarms.rules) if settings.alarms.rules else None
         ruleset = _rules(settings)
         trained = _trained(settings)
         sources = _Sources(settings)
@@ -204,14 +207,27 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             trouble=lambda: intake.trouble,
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
+            rules=lambda: rule_file.failing if rule_file else "",
         )
+
+        async def adopt(ruleset: rules.Ruleset) -> None:
+            async def change() -> None:
+                await engine.adopt(ruleset, clock())
+                looking.limits.adopt(ruleset.limits)
+
+            await watch.between(change)
+
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started)
         return Service(
             context=context,
             sources=running,
             intake=intake,
-            errands=[*(each.run for each in asking.values()), *([upkeep.run] if upkeep else [])],
+            errands=[
+                *(each.run for each in asking.values()),
+                *([upkeep.run] if upkeep else []),
+                *([lambda: rule_file.run(adopt)] if rule_file else []),
+            ],
             app=create_app(context, settings.http.hosts),
             listening=listening,
             closing=closing.pop_all(),
@@ -235,6 +251,7 @@ class Looking:
     detectors: tuple[Detector, ...]
     """In the order in which they look: what one distrusts, those after it do not see."""
     learners: tuple[Normed, ...]
+    limits: Limits
 
     def norms(self) -> dict[str, Norms]:
         """What is usual, by the learner's name, as learned by now."""
@@ -250,10 +267,13 @@ def detecting(
     sensors, heat, cooling, electrical = (kind(known.get(kind.name, Norms()).at(learning_speed)) for kind in kinds)
     leaks = Leaks(known.get(Leaks.name))
     # The order is that of trust: limits see readings as they came; what Sensors distrusts, the rest does not see.
-    detectors: tuple[Detector, ...] = (Limits(ruleset.limits), sensors, leaks, heat, cooling, Damp(), electrical)
+    limits = Limits(ruleset.limits)
+    detectors: tuple[Detector, ...] = (limits, sensors, leaks, heat, cooling, Damp(), electrical)
     if trained:
         detectors += (Unusual(trained),)
-    return Looking((Contact(losing=leaks.losing), Flow()), detectors, (sensors, leaks, heat, cooling, electrical))
+    return Looking(
+        (Contact(losing=leaks.losing), Flow()), detectors, (sensors, leaks, heat, cooling, electrical), limits
+    )
 
 
 def watching(ruleset: rules.Ruleset, recording: Recording, known: Mapping[str, Norms]) -> Watching:
@@ -656,6 +676,16 @@ async def verify_journal(settings: Settings) -> list[str]:
             todo="Compare it with a backup.",
         )
     return [f"{audit.rows} rows follow from one another", f"last {audit.last}"]
+
+
+async def journal_log(settings: Settings, start: datetime, end: datetime) -> Sequence[Transition]:
+    """What the alarms' journal tells of `[start, end)`, oldest first. The service may be running."""
+    journal = SqlJournal(settings.alarms.journal)
+    await journal.open(existing=True)
+    try:
+        return await journal.log(start, end)
+    finally:
+        await journal.close()
 
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:

@@ -100,6 +100,103 @@ def alarms_verify(config: Config) -> None:
         typer.echo(line)
 
 
+@alarms.command("check", epilog="Example: dcim alarms check rules.toml")
+def alarms_check(file: Annotated[Path, typer.Argument(help="Alarm rules in TOML.")]) -> None:
+    """Checks a rule file, and says every mistake with its line."""
+    from alerts import rules  # noqa: PLC0415
+    from dcim.app.rehearsal import summary  # noqa: PLC0415
+
+    typer.echo(summary(rules.load(file)))
+
+
+@alarms.command("test", epilog="Example: dcim alarms test cases.toml --rules rules.toml")
+def alarms_test(
+    cases: Annotated[Path, typer.Argument(help="Timelines in TOML: what happens, and what is expected of it.")],
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="Alarm rules in TOML; the shipped set if left out.")
+    ] = None,
+) -> None:
+    """Plays timelines through the engine and says, with the line what came otherwise than expected; exit status 1 then.
+    Hours take no time: no clock is asked."""
+    from alerts import cases as timelines  # noqa: PLC0415
+    from alerts import rules as alarm_rules  # noqa: PLC0415
+    from dcim.app.rehearsal import rehearse, uncovered  # noqa: PLC0415
+
+    ruleset = alarm_rules.default() if rules is None else alarm_rules.load(rules)
+    read = timelines.load(cases, ruleset)
+    lines, failed = rehearse(read, ruleset, str(cases))
+    for line in lines:
+        typer.echo(line)
+    untried = len(uncovered(read, ruleset))
+    typer.echo(f"{len(read)} cases, {failed} failed; {untried} of {len(ruleset.rules)} rules have none")
+    if failed:
+        raise typer.Exit(1)
+
+
+@alarms.command(
+    "kpis",
+    epilog="Examples: dcim alarms kpis --config site.toml --start 2026-11-01T00:00:00Z; dcim alarms kpis --log a.csv "
+    "--time at --tag unit,code --event active --raised Y --cleared N --delays 10:60",
+)
+def alarms_kpis(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings in TOML: figures of the journal that they name.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="CSV file with a header: figures of another system.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="30 days before the end, or the log's first row.")] = None,
+    end: Annotated[str | None, typer.Option(help="Now, or the log's last row.")] = None,
+    operators: Annotated[int, typer.Option(help="On duty at a time.", min=1, max=100)] = 1,
+    delays: Annotated[
+        list[str] | None,
+        typer.Option("--delays", help="ON:OFF in seconds: what these delays would have left; may be repeated."),
+    ] = None,
+    time: Annotated[str, typer.Option("--time", help="Column of a CSV file that holds the time.")] = "time",
+    tag: Annotated[str, typer.Option("--tag", help="Columns that name the alarm, with commas between.")] = "tag",
+    event: Annotated[str, typer.Option("--event", help="Column that says what happened.")] = "event",
+    raised: Annotated[str, typer.Option("--raised", help="What it says of an alarm that came.")] = "raised",
+    cleared: Annotated[str, typer.Option("--cleared", help="Of one that went.")] = "cleared",
+    acknowledged: Annotated[str, typer.Option("--acknowledged", help="Of an acknowledgement.")] = "acknowledged",
+    priority: Annotated[str | None, typer.Option("--priority", help="Column of priorities, 1 the most urgent.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as the API answers it.")] = False,
+) -> None:
+    """How well the alarm system works, in the figures of EEMUA 191 and ISA-18.2: of our journal, or of another system's
+    log."""
+    from dcim.app import kpis  # noqa: PLC0415  heavy: polars
+
+    if (config is None) == (log is None):
+        raise typer.BadParameter("give one of the two", param_hint="--config, --log")
+    since = None if start is None else _instant(start, "--start")
+    until = None if end is None else _instant(end, "--end")
+    spans = [_delays(text) for text in delays or []]
+    if log is not None:
+        columns = kpis.Columns(time, tuple(tag.split(",")), event, priority, raised, cleared, acknowledged)
+        told = kpis.read(log, columns)
+        since, until, rows = since or told.start, until or told.end, told.log
+    else:
+        import asyncio  # noqa: PLC0415
+        from datetime import timedelta  # noqa: PLC0415
+
+        from alerts.kpis import of_transitions  # noqa: PLC0415
+        from dcim.app.build import journal_log  # noqa: PLC0415
+        from dcim.app.settings import load  # noqa: PLC0415
+        from dcim.core.times import now  # noqa: PLC0415
+
+        assert config is not None  # noqa: S101  one of the two is given
+        until = until or now()
+        since = since or until - timedelta(days=30)
+        rows = of_transitions(asyncio.run(journal_log(load(config), since, until)))
+    if since >= until:
+        raise typer.BadParameter("must be before the end", param_hint="--start")
+    report = kpis.report(rows, since, until, operators)
+    for line in [report.model_dump_json(indent=2)] if as_json else kpis.words(report):
+        typer.echo(line)
+    if spans and not as_json:
+        for line in ["", *kpis.remedies(rows, since, until, operators, spans)]:
+            typer.echo(line)
+
+
 @app.command(
     epilog="Example: dcim replay recording.csv --to mqtt://127.0.0.1:1884 --once --speed 0 --qos 1",
 )
@@ -306,6 +403,17 @@ def backtest(
             columns=columns, norms=norms, stride_s=stride, seed=seed, json=json, picture=picture,
         )
     )  # fmt: skip
+
+
+def _delays(text: str) -> tuple[float, float]:
+    """ON:OFF, in seconds of 0 to a week."""
+    try:
+        on_s, off_s = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not ON:OFF in seconds, such as 10:60", param_hint="--delays") from error
+    if not (0 <= on_s <= 604_800 and 0 <= off_s <= 604_800):
+        raise typer.BadParameter("a delay is 0 to 604800 s", param_hint="--delays")
+    return on_s, off_s
 
 
 def _instant(text: str, option: str) -> datetime:

@@ -23,10 +23,12 @@ class Condition:
         trouble: Callable[[], Trouble | None],
         damage: Callable[[], object | None],
         backlog: Callable[[], Backlog | None],
+        rules: Callable[[], str] = lambda: "",
     ) -> None:
         """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
-        what of the store was found damaged, as a line. backlog: what it has not handed on yet."""
-        self._told, self._clock = list(told), clock
+        what of the store was found damaged, as a line. backlog: what it has not handed on yet. rules: what is
+        wrong with the rule file, a line for each mistake; "" where nothing is."""
+        self._told, self._clock, self._rules = list(told), clock, rules
         self.trouble, self.backlog, self._damage = trouble, backlog, damage
 
     def warnings(self) -> list[str]:
@@ -39,6 +41,8 @@ class Condition:
             lines.append(backlog.trouble)
         if damage is not None:
             lines.append(str(damage))
+        if wrong := self._rules():
+            lines.append(f"The rule file is wrong; the rules before it stay in force: {wrong}")
         if ahead_s >= SAY_S:
             lines.append(
                 f"This machine's clock was set back. Times told here run {duration(ahead_s)} ahead of it until it has "

@@ -125,7 +125,7 @@ def play(
     return asyncio.run(walk.through(stretches, progress))
 
 
-class _Notes:
+class Forgetting:
     """A journal that remembers nothing: the walk keeps what it needs."""
 
     async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
@@ -140,6 +140,10 @@ class _Notes:
         return ()
 
     async def history(self, query: HistoryQuery) -> Sequence[Transition]:  # noqa: ARG002  there is none
+        """None."""
+        return ()
+
+    async def log(self, start: datetime, end: datetime, rows_max: int = 0) -> Sequence[Transition]:  # noqa: ARG002
         """None."""
         return ()
 
@@ -170,7 +174,7 @@ class _Walk:
         self._now_us = to_us(start)
         self.engine = Engine(
             ruleset,
-            _Notes(),
+            Forgetting(),
             asset_of=plant.assets.get,
             off_of=lambda key: off(plant, self.latest, key, self._now_us),
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -105,6 +105,8 @@ class Watch:
         self._told_us = to_us(clock())
         self._survey_due = 0.0
         self._keep, self._kept_at = keep, clock()
+        self._asked = np.zeros(0, np.intp)  # points that detectors want to be shown
+        self._looking = asyncio.Lock()  # held while detectors look, and what they found is applied
 
     @property
     def newest_us(self) -> int | None:
@@ -174,12 +176,24 @@ class Watch:
                 due = loop.time()
             await self._refresh()
             at = self._clock()
-            window = self._window.snapshot()
-            for kinds, detection in await asyncio.to_thread(self._survey, window, self.plant, at):
-                await self._apply(detection, kinds, at)
-            await self._settle(at)
+            async with self._looking:
+                window = self._window.snapshot()
+                for kinds, detection in await asyncio.to_thread(self._survey, window, self.plant, at):
+                    await self._apply(detection, kinds, at)
+                await self._settle(at)
             self._learn()
             await self._keep_norms(at)
+
+    async def between(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Changes what detectors look for while none of them looks. What they newly ask for they are shown from the
+        last reading on. Raises what `change` raises."""
+        async with self._looking:
+            await change()
+            before, self._asked = self._asked, self._rounds.know(self.plant)
+            self._window.only(self._asked)
+            new = np.setdiff1d(self._asked, before)
+            if len(new):
+                self._window.offer(self.latest.readings(new.tolist()))
 
     async def tell(self) -> None:
         """The loop of the event stream: a pulse and the hall's changes, once a second. Runs until cancelled."""
@@ -325,7 +339,8 @@ class Watch:
             self._wakes_any |= wakes
         unseen, self._unseen = self._unseen, np.zeros(points, np.bool_)
         self._unseen[: len(unseen)] = unseen & self._wakes_any[: len(unseen)]
-        self._window.only(self._rounds.know(self.plant))
+        self._asked = self._rounds.know(self.plant)
+        self._window.only(self._asked)
         arrived = self.latest.readings(sorted(self.plant.points.keys() - before.points.keys()))
         self._window.offer(arrived)
         self._mark(arrived.point)

@@ -93,6 +93,10 @@ class Limits:
 
     def __init__(self, limits: Sequence[Limit], settings: LimitsSettings | None = None) -> None:
         self.settings = settings or LimitsSettings()
+        self.adopt(limits)
+
+    def adopt(self, limits: Sequence[Limit]) -> None:
+        """Looks at these limits from now on. Not to be called while it looks."""
         self.needs = Needs(frozenset(limit.quantity for limit in limits), timedelta(seconds=self.settings.look_back_s))
         self._limits = tuple(limits)
         self._map = _Map.of(Plant(), ())

@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,12 +62,13 @@ def inside(
     store: Store = MEMORY,
     clock: Clock | None = None,
     sources: tuple[BrokerSource | ListenerSource, ...] = (EAR,),
+    rules: Path | None = None,
 ) -> None:
     """Runs a scenario against a service that lives as long as it."""
     settings = Settings(
         sources=sources,
         store=store,
-        alarms=Alarms(journal=journal, tick_s=tick_s),
+        alarms=Alarms(journal=journal, tick_s=tick_s, rules=rules),
         http=Http(bind="127.0.0.1:0"),
         assets=(PlacedAsset(site=SITE, id="R1", hall="Hall 2", row="C", position=7, rated_power_kw=120),),
     )

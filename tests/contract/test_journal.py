@@ -24,7 +24,7 @@ from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from alerts import journal as journals
-from alerts.journal import HistoryQuery, Journal, SqlJournal, bounded, translate
+from alerts.journal import HistoryQuery, Journal, SqlJournal, TooMany, bounded, translate
 from alerts.lifecycle import (
     Acknowledge,
     Alarm,
@@ -140,6 +140,19 @@ async def delays_are_kept_replaced_and_dropped(journal: Journal) -> None:
     assert list((await journal.recall()).delays) == []
 
 
+async def a_log_has_what_stood_in_its_time_from_its_beginning(journal: Journal) -> None:
+    over = story("a", *OVER)
+    stands = story("b", (3, told("b")), (4, Clear()), first=4)
+    later = story("c", (20, told("c")), first=6)
+    await journal.append([*over, *stands, *later], {})
+    assert list(await journal.log(at(10), at(20))) == [replace(row, finding=None) for row in stands]
+    assert [row.seq for row in await journal.log(over[-1].at, at(21))] == [1, 2, 3, 4, 5, 6], "it ended then"
+    assert [row.seq for row in await journal.log(at(-5), at(3))] == [row.seq for row in over if row.at < at(3)]
+    assert len(await journal.log(at(10), at(20), rows_max=2)) == 2
+    with pytest.raises(TooMany, match="more than 1 rows"):
+        await journal.log(at(10), at(20), rows_max=1)
+
+
 async def history_narrows_and_pages(journal: Journal) -> None:
     await journal.append([*story("a", *OVER), *story("b", (10, told("b")), first=4)], {})
 
@@ -202,6 +215,7 @@ CHECKS: list[Check] = [
     only_what_stands_is_recalled,
     an_occurrence_that_begins_again_in_the_same_microsecond_is_not_lost,
     delays_are_kept_replaced_and_dropped,
+    a_log_has_what_stood_in_its_time_from_its_beginning,
     history_narrows_and_pages,
     all_that_people_and_the_design_do_comes_back_as_it_was,
     windows_are_kept_as_they_are_now,

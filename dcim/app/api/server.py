@@ -14,7 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -48,7 +48,17 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for routes in (plant, readings, alarms, maintenance, rules, hall, ledger, stream):
+    for routes in (
+        plant,
+        readings,
+        kpis,
+        alarms,
+        maintenance,
+        rules,
+        hall,
+        ledger,
+        stream,
+    ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
     app.include_router(health.router)
 
