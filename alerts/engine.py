@@ -514,6 +514,11 @@ class Engine:
         return await self._journal.log(start, end)
 
     @property
+    def seq(self) -> int:
+        """Number of the last transition that is known to be written."""
+        return self._seq
+
+    @property
     def counts(self) -> Counts:
         """How many of what."""
         states = [alarm.state for alarm in self._alarms.values()]

@@ -38,6 +38,9 @@ from dcim.core.times import from_us, to_us
 VERSIONS_TABLE = "alarm_journal_version"
 """Where alembic notes how far the schema is. A name of its own, for the database may be shared."""
 
+_WRITES = "dcim_writes"
+"""Option of a connection whose transactions are going to write."""
+
 TEXT_MAX, EVIDENCE_MAX, STEPS_MAX = 500, 32, 16
 """What is kept of a finding: characters of each text, lines of evidence, steps to check first."""
 
@@ -125,6 +128,48 @@ maintenance_table = sa.Table(
     sa.Index("alarm_maintenance_over", "over_us"),
 )
 """Every row has the window whole, as it was then; the last row of a window counts."""
+
+outbox_table = sa.Table(
+    "notice_outbox",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(32), nullable=False),
+    sa.Column("receiver", sa.Text, nullable=False),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("item", sa.Text, nullable=False),
+    sa.Column("due_us", sa.BigInteger, nullable=False),
+    sa.Column("made_us", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("message", sa.String(32), nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("said", sa.Text, nullable=False),
+    sa.Column("done_us", sa.BigInteger, nullable=True),
+    sa.Index("notice_outbox_key", "key", unique=True),
+    sa.Index("notice_outbox_waiting", "receiver", "state", "number"),
+    sa.Index("notice_outbox_done", "done_us"),
+)
+"""News for receivers. `state` is "waiting", "sent" or the reason for which it never will be; `message` the key of the
+message that it is part of, once there is one; `said` the proof of delivery, or the last error."""
+
+told_table = sa.Table(
+    "notice_told",
+    metadata,
+    sa.Column("alarm", sa.String(32), primary_key=True),
+    sa.Column("receiver", sa.Text, primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("item", sa.Text, nullable=False),
+)
+"""Who has been told of which alarm that is not over."""
+
+mark_table = sa.Table(
+    "notice_mark",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+)
+"""One row: the transition up to which everybody has been told, or is about to be by the outbox."""
 
 _COLUMNS = [column for column in transitions_table.columns if column.name != "hash"]
 _LEAN = [column for column in _COLUMNS if column.name != "finding"]
@@ -269,7 +314,7 @@ class SqlJournal:
 
     async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
         """As `Journal.append`. Raises Transient also when the numbers do not follow: somebody else wrote."""
-        async with self._transaction("was not written") as connection:
+        async with self.transaction("was not written", writes=True) as connection:
             if transitions:
                 seq, last = await _head(connection)
                 if transitions[0].seq != seq + 1:
@@ -309,7 +354,7 @@ class SqlJournal:
         latest = sa.select(transitions_table.c.seq, transitions_table.c.finding).where(
             transitions_table.c.seq.in_(told)
         )
-        async with self._transaction("cannot be read") as connection:
+        async with self.transaction("cannot be read") as connection:
             seq, _ = await _head(connection)
             findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
             keys: _Keys = {}
@@ -317,10 +362,10 @@ class SqlJournal:
             delays = [self._delay(tuple(row)) for row in (await connection.execute(sa.select(delays_table))).all()]
         return Recalled(seq, transitions, delays)
 
-    async def after(self, seq: int) -> Sequence[Transition]:
-        """As `Journal.after`."""
-        rows = sa.select(*_READ).where(transitions_table.c.seq > seq).order_by(transitions_table.c.seq)
-        async with self._transaction("cannot be read") as connection:
+    async def after(self, seq: int, limit: int | None = None) -> Sequence[Transition]:
+        """As `Journal.after`; the first `limit` of them, where that is said."""
+        rows = sa.select(*_READ).where(transitions_table.c.seq > seq).order_by(transitions_table.c.seq).limit(limit)
+        async with self.transaction("cannot be read") as connection:
             keys: _Keys = {}
             return [self._transition(row, keys, {}) for row in (await connection.execute(rows)).all()]
 
@@ -343,7 +388,7 @@ class SqlJournal:
         if query.after is not None:
             wanted.append(table.seq > query.after)
         rows = sa.select(*_READ).where(*wanted).order_by(table.seq.desc()).limit(query.limit)
-        async with self._transaction("cannot be read") as connection:
+        async with self.transaction("cannot be read") as connection:
             keys: _Keys = {}
             return [self._transition(row, keys, {}) for row in (await connection.execute(rows)).all()]
 
@@ -359,7 +404,7 @@ class SqlJournal:
         keys: _Keys = {}
         last = 0
         while True:
-            async with self._transaction("cannot be read") as connection:
+            async with self.transaction("cannot be read") as connection:
                 page = (await connection.execute(rows.where(table.c.seq > last).limit(LOG_PAGE))).all()
             found += [self._transition(row, keys, {}) for row in page]
             if len(found) > rows_max:
@@ -371,7 +416,7 @@ class SqlJournal:
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         """As `Journal.note`."""
         table = maintenance_table.c
-        async with self._transaction("was not written") as connection:
+        async with self.transaction("was not written", writes=True) as connection:
             newest = sa.select(table.seq, table.hash).order_by(table.seq.desc()).limit(1)
             last = (await connection.execute(newest)).first()
             seq, link = (0, GENESIS) if last is None else (last.seq, last.hash)
@@ -394,7 +439,7 @@ class SqlJournal:
         latest = sa.select(sa.func.max(table.seq)).group_by(table.window_id)
         rows = sa.select(table.seq, table.told).where(table.seq.in_(latest), table.over_us > to_us(since))
         found: list[Window] = []
-        async with self._transaction("cannot be read") as connection:
+        async with self.transaction("cannot be read") as connection:
             for row in (await connection.execute(rows)).all():
                 try:
                     found.append(_WINDOW.decode(row.told))
@@ -409,7 +454,7 @@ class SqlJournal:
         compare `last` with a copy that is kept elsewhere.
         """
         rows, seq, last = 0, 0, GENESIS
-        async with self._transaction("cannot be read") as connection:
+        async with self.transaction("cannot be read") as connection:
             for table, columns in ((maintenance_table, _WINDOW_COLUMNS), (transitions_table, _COLUMNS)):
                 seq, last = 0, GENESIS
                 found = await connection.stream(sa.select(*columns, table.c.hash).order_by(table.c.seq))
@@ -422,12 +467,15 @@ class SqlJournal:
         return Audit(rows, f"{seq}:{last.hex()}", "")
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, what: str) -> AsyncIterator[AsyncConnection]:
-        """A transaction; `what` says, in an error, what did not come about."""
+    async def transaction(self, what: str, *, writes: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction, also for what else is kept in this database; `what` says, in an error, what did not come
+        about. writes: it takes its turn among those that write before it reads anything, so that none of them finds
+        that what it read is out of date. Raises Transient and Permanent, whatever the database raises."""
         with self._translated(what):
             if self._engine is None:
                 raise Permanent(f"{what}: it is not open", where=self._where)
-            async with self._engine.begin() as connection:
+            engine = self._engine.execution_options(**{_WRITES: True}) if writes else self._engine
+            async with engine.begin() as connection:
                 yield connection
 
     @contextlib.contextmanager
@@ -667,7 +715,8 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _migrate(connection: sa.Connection) -> None:

@@ -22,10 +22,14 @@ import numpy.typing as npt
 import polars as pl
 import structlog
 
-from alerts import rules
+from alerts import notices, rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
-from alerts.lifecycle import Transition
+from alerts.lifecycle import Priority, Transition
+from alerts.notify.mail import Mail
+from alerts.notify.webhook import Webhook
+from alerts.outbox import Outbox
+from alerts.routing import Receiver, Route
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
@@ -55,11 +59,13 @@ from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
     BrokerSource,
     ListenerSource,
+    MailReceiver,
     Settings,
     Source,
     Store,
     StoreInflux,
     Tls,
+    WebhookReceiver,
     is_loopback,
     parse_bind,
     parse_mqtt_url,
@@ -183,6 +189,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         series.follow(lambda: watch.plant)
         with uncollected():
             await engine.open(started)
+        outbox = _outbox(settings, journal, engine, watch, clock)
+        closing.push_async_callback(outbox.close)
+        await outbox.open()
         intake = Intake(
             routers=_routers(settings, index),
             index=index,
@@ -218,7 +227,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await watch.between(change)
 
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started)
+        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
         return Service(
             context=context,
             sources=running,
@@ -227,11 +236,84 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
+                outbox.run,
             ],
             app=create_app(context, settings.http.hosts),
             listening=listening,
             closing=closing.pop_all(),
         )
+
+
+def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock) -> Outbox:
+    """The outbox, with a notifier for each receiver."""
+    told = settings.notices
+    console = (told.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
+
+    def describe(transition: Transition, news: notices.News, before: notices.Item | None) -> notices.Item:
+        asset = watch.asset(AssetKey(transition.key.subject.site, transition.key.subject.asset))
+        return notices.item(transition, news, engine.ruleset.get(transition.key.rule), asset, before, console)
+
+    receivers = [
+        (Receiver(one.name, one.quiet.hours() if one.quiet else None), _notifier(one, clock)) for one in told.receivers
+    ]
+    routes = [
+        Route(
+            route.receivers,
+            frozenset(route.sites),
+            frozenset(route.kinds),
+            Priority[route.priority.upper()],
+            route.hours.hours() if route.hours else None,
+        )
+        for route in told.routes
+    ]
+    return Outbox(journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console)
+
+
+def _notifier(receiver: WebhookReceiver | MailReceiver, clock: Clock) -> Webhook | Mail:
+    trust = _trust(receiver)
+    if isinstance(receiver, WebhookReceiver):
+        secret_file = receiver.secret_file
+        read_secret(secret_file)
+        return Webhook(receiver.url, lambda: read_secret(secret_file), clock, trust)
+    password_file = receiver.password_file
+    if password_file is not None:
+        read_secret(password_file)
+    return Mail(
+        receiver.host,
+        receiver.port,
+        receiver.tls,
+        receiver.sender,
+        receiver.to,
+        clock,
+        receiver.user,
+        (lambda: read_secret(password_file)) if password_file is not None else None,
+        trust,
+    )
+
+
+def _trust(receiver: WebhookReceiver | MailReceiver) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=receiver.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Permanent(
+            f"the authorities cannot be used: {error}", where=f"receiver {receiver.name}", todo="Check its ca_file."
+        ) from error
+
+
+def _describe_notices(settings: Settings) -> Iterator[str]:
+    """Who would be told, in lines. Reads secrets and authorities, which is where a set-up fails."""
+    for receiver in settings.notices.receivers:
+        _trust(receiver)
+        if isinstance(receiver, WebhookReceiver):
+            read_secret(receiver.secret_file)
+            host = urlsplit(receiver.url).hostname or ""
+            yield f"receiver {receiver.name}: webhook at {host}"
+            if receiver.url.startswith("http:") and not is_loopback(host):
+                yield f"warning: notices go to {host} for everybody on the way to read; https would hide them"
+        else:
+            if receiver.password_file is not None:
+                read_secret(receiver.password_file)
+            yield f"receiver {receiver.name}: mail to {', '.join(receiver.to)} over {receiver.host}:{receiver.port}"
 
 
 class Normed(Detector, Learner, Protocol):
@@ -308,6 +390,7 @@ def check(settings: Settings) -> list[str]:
     trained = _trained(settings)
     lines += [f"model of {line}" for line in models.describe(trained)] or ["no learned models: dcim train makes some"]
     lines += _describe_store(settings.store)
+    lines += list(_describe_notices(settings)) or ["nobody is told of alarms: add [[notices.receivers]]"]
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
 

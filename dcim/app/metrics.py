@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from alerts.outbox import Outbox
 from dcim.app.api.context import Context
 from dcim.app.upkeep import Upkeep
 from dcim.core.times import SECOND_US, from_us
@@ -91,6 +92,23 @@ class _Service(Collector):
         ):
             without.add_metric([reason], count)
         yield without
+        yield from _notices(context.outbox)
+
+
+def _notices(outbox: Outbox) -> Iterator[Metric]:
+    told = outbox.sending
+    sent = CounterMetricFamily("dcim_notices_sent", "News of alarms that receivers took.", labels=["receiver"])
+    retried = CounterMetricFamily("dcim_notices_retried", "Messages that were not taken at once.", labels=["receiver"])
+    dead = CounterMetricFamily(
+        "dcim_notices_dead", "News of alarms that will not be sent.", labels=["receiver", "reason"]
+    )
+    waiting = GaugeMetricFamily("dcim_notices_waiting", "News of alarms to be sent.", labels=["receiver"])
+    for family, counts in ((sent, told.sent), (retried, told.retried), (waiting, told.waiting)):
+        for receiver in told.waiting:
+            family.add_metric([receiver], counts.get(receiver, 0))
+    for (receiver, reason), count in told.dead.items():
+        dead.add_metric([receiver, reason.value], count)
+    yield from (sent, retried, dead, waiting)
 
 
 def _ledger(context: Context) -> Iterator[Metric]:

@@ -11,19 +11,24 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator
+from datetime import time
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from alerts.routing import Hours
 from collectors.codecs.sparkplug import FILTERS
 from collectors.codecs.topics import overlap
 from dcim.app.codec_settings import CodecName, Line, MappedTopic, Sparkplug
 from dcim.core.errors import Permanent
+from dcim.core.findings import FindingKind
 
+Address = Annotated[str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -318,6 +323,136 @@ class PlacedAsset(_Section):
     rated_power_kw: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_DAYS: tuple[Day, ...] = get_args(Day)
+
+
+class NoticeHours(_Section):
+    """A part of the day by the clocks of a place."""
+
+    start: time
+    end: time
+    """Not within any more. Earlier than start: on the next day."""
+    zone: str
+    """IANA time zone: "Europe/Oslo"."""
+    days: tuple[Day, ...] = _DAYS
+    """Those on which it begins."""
+
+    @model_validator(mode="after")
+    def _some_time(self) -> NoticeHours:
+        if self.start == self.end or not self.days or self.start.tzinfo or self.end.tzinfo:
+            raise ValueError('says no part of a day. Write start = "22:00", end = "06:00", and the place in zone')
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f'has the zone {self.zone!r}, which is not known. Write one like "Europe/Oslo" or "UTC"'
+            ) from None
+        return self
+
+    def hours(self) -> Hours:
+        """As routes have it."""
+        days = frozenset(_DAYS.index(day) for day in self.days)
+        return Hours(self.start, self.end, ZoneInfo(self.zone), days)
+
+
+class _Receiver(_Section):
+    name: Name
+    """Names the receiver in routes, metrics and logs, and in the keys of messages."""
+    ca_file: Path | None = None
+    """Authorities that the other end must be signed by. The system's when left out."""
+    quiet: NoticeHours | None = None
+    """What is not critical waits for the end of these hours."""
+
+
+class WebhookReceiver(_Receiver):
+    """Told by signed POSTs to a URL."""
+
+    kind: Literal["webhook"]
+    url: str
+    secret_file: Path
+    """File whose first line is the secret of the signature; read anew for each message."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        check_http(url)
+        return url
+
+
+class MailReceiver(_Receiver):
+    """Told by mail."""
+
+    kind: Literal["mail"]
+    host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:-]+$")
+    port: int = Field(default=587, ge=1, le=65_535)
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    """implicit: from the first byte on, usually at port 465. none: for a server on this machine alone."""
+    user: str | None = Field(default=None, min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")
+    password_file: Path | None = None
+    """File whose first line is the password; read anew for each message."""
+    sender: Address
+    to: tuple[Address, ...] = Field(min_length=1, max_length=50)
+
+    @model_validator(mode="after")
+    def _safe(self) -> MailReceiver:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together. Set both")
+        if self.tls == "none" and not is_loopback(self.host):
+            raise ValueError(
+                f'would send mail to {self.host} for everybody on the way to read. Write tls = "starttls" or "implicit"'
+            )
+        return self
+
+
+class NoticeRoute(_Section):
+    """Which alarms go to whom. What is left out does not narrow."""
+
+    receivers: tuple[Name, ...] = Field(min_length=1)
+    sites: tuple[Name, ...] = ()
+    kinds: tuple[FindingKind, ...] = ()
+    """Kinds of findings, as in docs/findings.md."""
+    priority: Literal["critical", "high", "medium", "low"] = "low"
+    """This urgent, or more."""
+    hours: NoticeHours | None = None
+    """Only what is told within these hours."""
+
+
+class Notices(_Section):
+    """Who is told of alarms."""
+
+    console_url: str | None = None
+    """Where the people who are told reach the console, for links. http.bind when left out."""
+    receivers: tuple[Annotated[WebhookReceiver | MailReceiver, Field(discriminator="kind")], ...] = Field(
+        default=(), max_length=100
+    )
+    routes: tuple[NoticeRoute, ...] = Field(default=(), max_length=1_000)
+
+    @field_validator("console_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_http(url)
+        return url
+
+    @model_validator(mode="after")
+    def _known(self) -> Notices:
+        names = [receiver.name for receiver in self.receivers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"has receivers that share the name {', '.join(twice)}. Give each its own")
+        named = {name for route in self.routes for name in route.receivers}
+        if unknown := sorted(named - set(names)):
+            raise ValueError(
+                f"has routes to {', '.join(unknown)}, but no receiver of that name. Add it, or take it out"
+            )
+        if idle := sorted(set(names) - named):
+            raise ValueError(
+                f"has no route to {', '.join(idle)}, who would never be told. Add a [[notices.routes]] table"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Environment: DCIM_ + section + __ + key, for example DCIM_HTTP__BIND."""
 
@@ -329,6 +464,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     alarms: Alarms = Alarms()
     detection: Detection = Detection()
+    notices: Notices = Notices()
     http: Http = Http()
     assets: tuple[PlacedAsset, ...] = ()
 
@@ -401,7 +537,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         elif mistake["type"] == "missing":
             yield f"{path} is missing. Set it."
         elif mistake["type"] in {"union_tag_not_found", "union_tag_invalid"}:
-            yield f'{path}.kind is missing or unknown. Write kind = "broker" or kind = "listener".'
+            one, other = ("webhook", "mail") if path.startswith("notices") else ("broker", "listener")
+            yield f'{path}.kind is missing or unknown. Write kind = "{one}" or kind = "{other}".'
         elif mistake["type"] == "value_error":
             yield f"{path} {message}." if path else f"{message}."
         else:
@@ -411,13 +548,18 @@ def _explain(error: ValidationError) -> Iterator[str]:
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
     """Where in the file, as a person writes it, and the section that it lies in."""
     path, model = "", cast("type[BaseModel] | None", Settings)
-    sources: dict[str, type[BaseModel]] = {"broker": BrokerSource, "listener": ListenerSource}
+    tagged: dict[str, type[BaseModel]] = {
+        "broker": BrokerSource,
+        "listener": ListenerSource,
+        "webhook": WebhookReceiver,
+        "mail": MailReceiver,
+    }
     for step in loc:
         if isinstance(step, int):
             path += f"[{step}]"
             continue
-        if step in sources:
-            model = sources[step]
+        if step in tagged:
+            model = tagged[step]
             continue
         field = model.model_fields.get(step) if model else None
         model = next(_sections(field.annotation), model) if field else model
@@ -454,6 +596,19 @@ def parse_mqtt_url(url: str) -> tuple[str, int, bool]:
         raise ValueError("holds a password. Set user and password_file instead, so that it stands in no log")
     secure = parts.scheme == "mqtts"
     return parts.hostname, port or (8883 if secure else 1883), secure
+
+
+def check_http(url: str) -> None:
+    """Raises ValueError, in words, for what is no http:// or https:// address, or holds a login."""
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme not in {"http", "https"} or not parts.hostname or (parts.port or 1) < 1
+    except ValueError:
+        wrong = True
+    if wrong or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f'is {url!r}, but an address is wanted. Write "https://host/path"')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a login, which would stand in logs. Take it out")
 
 
 def is_loopback(host: str) -> bool:

@@ -15,7 +15,7 @@ import httpx
 from dcim.app.build import build
 from dcim.app.clock import Clock
 from dcim.app.service import Service
-from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, PlacedAsset, Settings, Store
+from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, Notices, PlacedAsset, Settings, Store
 from dcim.core.ports import Batch, Message
 from dcim.core.times import now, to_us
 
@@ -63,6 +63,7 @@ def inside(
     clock: Clock | None = None,
     sources: tuple[BrokerSource | ListenerSource, ...] = (EAR,),
     rules: Path | None = None,
+    notices: Notices | None = None,
 ) -> None:
     """Runs a scenario against a service that lives as long as it."""
     settings = Settings(
@@ -70,6 +71,7 @@ def inside(
         store=store,
         alarms=Alarms(journal=journal, tick_s=tick_s, rules=rules),
         http=Http(bind="127.0.0.1:0"),
+        notices=notices or Notices(),
         assets=(PlacedAsset(site=SITE, id="R1", hall="Hall 2", row="C", position=7, rated_power_kw=120),),
     )
 

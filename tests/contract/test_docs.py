@@ -11,6 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
+from alerts.notices import Item, News
+from alerts.outbox import DeadNotice
 from dcim.app import cli
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.kpis import KpisBody
@@ -20,11 +22,16 @@ from dcim.app.settings import (
     Detection,
     Http,
     ListenerSource,
+    MailReceiver,
+    NoticeHours,
+    NoticeRoute,
+    Notices,
     PlacedAsset,
     Store,
     StoreInflux,
     StoreRetention,
     Tls,
+    WebhookReceiver,
 )
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
@@ -43,7 +50,13 @@ def rows(page: str) -> set[str]:
     return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("section", [BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset])
+SECTIONS = [
+    BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
+    Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
     assert set(section.model_fields) - {"tls", "retention", "influx"} <= rows("settings.md")
     assert {f"tls.{key}" for key in Tls.model_fields} <= rows("settings.md")
@@ -53,7 +66,7 @@ def test_every_setting_has_its_line(section: type[BaseModel]) -> None:
 
 def test_defaults_are_the_ones_in_the_docs() -> None:
     text = (DOCS / "settings.md").read_text()
-    for section in (BrokerSource, ListenerSource, Store, Alarms, Http):
+    for section in (BrokerSource, ListenerSource, Store, Alarms, Http, MailReceiver):
         for key, field in section.model_fields.items():
             if isinstance(field.default, int) and not isinstance(field.default, bool):
                 assert f"| `{key}` | `{field.default}` |" in text
@@ -74,6 +87,12 @@ def test_every_setting_of_a_codec_has_its_line() -> None:
 @pytest.mark.parametrize("closed_list", [RejectReason, Remark, Fault, DeadLetter])
 def test_every_reason_has_its_line(closed_list: type[RejectReason | Remark | Fault | DeadLetter]) -> None:
     assert {entry.value for entry in closed_list} <= rows("ledger.md")
+
+
+def test_every_news_and_every_reason_for_none_has_its_line() -> None:
+    assert {entry.value for entry in (*News, *DeadNotice)} <= rows("notices.md")
+    text = (DOCS / "notices.md").read_text()
+    assert {field.name for field in fields(Item) if f"`{field.name}`" not in text} == set()
 
 
 def test_every_finding_and_state_has_its_line() -> None:

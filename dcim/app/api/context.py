@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from alerts.engine import Engine
+from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -38,6 +39,7 @@ class Context:
     """None where the store does it by itself."""
     clock: Clock
     started: datetime
+    outbox: Outbox
 
 
 def of(request: Request) -> Context:

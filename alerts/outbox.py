@@ -1,0 +1,412 @@
+"""The outbox: news on its way, from the journal to every receiver, once and in order, whatever happens in between.
+
+    journal ──follow──▶ entries ──compose──▶ message ──send──▶ sent, with its proof
+                        (routing)                     └──▶ tried again, or dead with a reason
+
+It follows the journal by a mark: entries, who has been told and the mark are written in one transaction. What a message
+is made of is written before it is sent. So a process that dies anywhere goes on where it was, and what may have been
+sent already is sent again as the same message with the same key.
+
+Lives here: what is kept of it, the order of things, when something is tried again, bounds. Not here: who is told
+(routing.py), the words (notices.py), how it travels (notify)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from alerts.journal import SqlJournal, mark_table, outbox_table, told_table
+from alerts.lifecycle import Priority
+from alerts.notices import Item, Notice, Notifier, clean
+from alerts.routing import Book, Describe, Entry, Receiver, Route, Told
+from dcim.core.assets import AssetKey
+from dcim.core.errors import Permanent, Transient
+from dcim.core.times import to_us
+
+log = structlog.get_logger()
+
+LOOK_S = 0.2
+"""So often it is asked whether there is something new. Also what gathers a flood."""
+FOLLOW_ROWS = 500
+"""Transitions that are taken in at once."""
+ITEMS_MAX = 1_000
+"""News in one message."""
+THREADS_APART = 4
+"""Where more threads than this have news for a receiver, one message has them all."""
+PACE_S = 0.5
+"""Between two messages to one receiver, at least."""
+BUDGET, BUDGET_SPAN = 10, timedelta(minutes=1)
+"""So many messages in such a time to one receiver; beyond, only what is critical goes at once, and the rest gathers."""
+RETRY_FIRST_S, RETRY_CAP_S = 2.0, 60.0
+"""The first and the longest pause before something is tried again."""
+GIVE_UP = timedelta(days=3)
+"""What could not be sent for so long is given up."""
+WAITING_MAX = 100_000
+"""Entries that may wait for one receiver; newcomers beyond it are dead at once, and counted."""
+DONE_MAX = 200_000
+"""Entries that are kept after they were sent or given up; the oldest beyond it are forgotten."""
+_SWEEP_EVERY = timedelta(minutes=10)
+_WAITING, _SENT = "waiting", "sent"
+_ITEM = msgspec.json.Decoder(Item)
+
+
+class DeadNotice(StrEnum):
+    """Why news was not sent and never will be. A closed list."""
+
+    REFUSED = "refused"
+    """The receiver will never take it."""
+    GIVEN_UP = "given_up"
+    """It could not be sent for three days."""
+    TOO_MANY = "too_many"
+    """Too much waited for its receiver already."""
+    NO_RECEIVER = "no_receiver"
+    """Its receiver is no longer in the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message that is about to be sent, and since when its first entry waits."""
+
+    notice: Notice
+    since_us: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What has become of entries, since the start and by receiver."""
+
+    sent: Mapping[str, int]
+    retried: Mapping[str, int]
+    """Messages that were tried again."""
+    dead: Mapping[tuple[str, DeadNotice], int]
+    waiting: Mapping[str, int]
+    """At present."""
+
+
+class Outbox:
+    """The outbox of one service. One process writes; it shares the journal's database."""
+
+    def __init__(
+        self,
+        journal: SqlJournal,
+        receivers: Sequence[tuple[Receiver, Notifier]],
+        routes: Sequence[Route],
+        describe: Describe,
+        clock: Callable[[], datetime],
+        *,
+        head: Callable[[], int],
+        console: str = "",
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """head: number of the journal's last transition. console: where the console is, ending in "/". draw: uniform in
+        [0, 1), for pauses."""
+        self._journal, self._routes, self._describe = journal, routes, describe
+        self._receivers = [receiver for receiver, _ in receivers]
+        self._notifiers = {receiver.name: notifier for receiver, notifier in receivers}
+        self._clock, self._head, self._console, self._draw = clock, head, console, draw
+        self._book, self._mark, self._number = Book(), 0, 0
+        self._lock = asyncio.Lock()  # what is counted and what is written change together
+        self._stale = False  # a write failed in a way that leaves open whether it is there
+        self._swept_at: datetime | None = None
+        self._news = {receiver.name: asyncio.Event() for receiver in self._receivers}
+        self._sent: Counter[str] = Counter()
+        self._retried: Counter[str] = Counter()
+        self._dead: Counter[tuple[str, DeadNotice]] = Counter()
+        self._waiting: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        """Takes up what an earlier run left. Where there was none, or it had nobody to tell, what the journal holds by
+        now is nobody's news. Raises Transient and Permanent as the journal does."""
+        at_us = to_us(self._clock())
+        names = [receiver.name for receiver in self._receivers]
+        gone = outbox_table.c.receiver.not_in(names)
+        async with self._journal.transaction("the outbox was not opened", writes=True) as connection:
+            await connection.execute(sa.delete(told_table).where(told_table.c.receiver.not_in(names)))
+            orphans = sa.select(outbox_table.c.receiver, sa.func.count()).where(gone, outbox_table.c.state == _WAITING)
+            for name, count in (await connection.execute(orphans.group_by(outbox_table.c.receiver))).all():
+                self._dead[name, DeadNotice.NO_RECEIVER] += count
+                log.error("news for a receiver that is no longer in the settings", receiver=name, entries=count)
+            done = {"state": DeadNotice.NO_RECEIVER.value, "done_us": at_us}
+            await connection.execute(
+                sa.update(outbox_table).where(gone, outbox_table.c.state == _WAITING).values(**done)
+            )
+            marked = (await connection.execute(sa.select(mark_table.c.seq))).scalar()
+            if not names:
+                await connection.execute(sa.delete(mark_table))
+            elif marked is None:
+                await connection.execute(sa.insert(mark_table), [{"seq": self._head()}])
+        await self._load()
+
+    async def close(self) -> None:
+        """Lets the notifiers' connections go."""
+        for notifier in self._notifiers.values():
+            await notifier.close()
+
+    async def run(self) -> None:
+        """Follows the journal and sends, until cancelled. Raises Permanent as the journal does."""
+        if not self._receivers:
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._following(), name="outbox")
+            for receiver in self._receivers:
+                group.create_task(self._sending(receiver.name), name=f"notices to {receiver.name}")
+
+    @property
+    def sending(self) -> Sending:
+        """How it stands. Answered from memory."""
+        waiting = {receiver.name: self._waiting[receiver.name] for receiver in self._receivers}
+        return Sending(self._sent, self._retried, self._dead, waiting)
+
+    async def follow(self) -> bool:
+        """Takes in what the journal has after the mark, up to FOLLOW_ROWS; answers whether there was something. Raises
+        Transient when nothing of it was written, or that is unclear: call again."""
+        async with self._lock:
+            if self._stale:
+                await self._load()
+            return self._head() > self._mark and await self._take_in()
+
+    async def compose(self, receiver: str) -> Parcel | None:
+        """The next message for a receiver, written down as it is to be sent; None where nothing is due."""
+        return await self._compose(receiver, urgent=False)
+
+    async def deliver(self, parcel: Parcel) -> bool:
+        """Sends a message once, and writes down what became of it; answers whether it is done with. Raises as the
+        journal does; the message is then sent again."""
+        notice = parcel.notice
+        try:
+            proof = await self._notifiers[notice.receiver].send(notice)
+        except Transient as error:
+            log.warning("a notice was not sent", receiver=notice.receiver, key=notice.key, error=str(error))
+            self._retried[notice.receiver] += 1
+            if to_us(self._clock()) - parcel.since_us < GIVE_UP / timedelta(microseconds=1):
+                await self._settle(notice, _WAITING, str(error))
+                return False
+            await self._bury(notice, DeadNotice.GIVEN_UP, str(error))
+        except Permanent as error:
+            await self._bury(notice, DeadNotice.REFUSED, str(error))
+        else:
+            await self._settle(notice, _SENT, proof)
+            self._sent[notice.receiver] += len(notice.items)
+        return True
+
+    async def sweep(self) -> None:
+        """Forgets the oldest of what is done, beyond DONE_MAX."""
+        done = outbox_table.c.state != _WAITING
+        oldest = sa.select(outbox_table.c.number).where(done).order_by(outbox_table.c.number.desc())
+        async with self._journal.transaction("old notices were not forgotten", writes=True) as connection:
+            last = (await connection.execute(oldest.offset(DONE_MAX).limit(1))).scalar()
+            if last is not None:
+                await connection.execute(sa.delete(outbox_table).where(done, outbox_table.c.number <= last))
+
+    async def _take_in(self) -> bool:
+        rows = await self._journal.after(self._mark, FOLLOW_ROWS)
+        if not rows:
+            return False
+        at, book, entries = self._clock(), self._book.copy(), list[Entry]()
+        for transition in rows:
+            entries += book.take(transition, at, self._receivers, self._routes, self._describe)
+        seq, touched = rows[-1].seq, {row.occurrence for row in rows}
+        kept, waiting = self._rows(entries, to_us(at))
+        told = [one for alarm in touched for one in book.told.get(alarm, {}).values()]
+        try:
+            await self._write(kept, told, touched, seq)
+        except BaseException:
+            self._stale = True
+            raise
+        self._book, self._mark, self._number = book, seq, self._number + len(kept)
+        for entry, row in zip(entries, kept, strict=True):
+            if row["state"] == _WAITING:
+                self._news[entry.receiver].set()
+            else:
+                self._dead[entry.receiver, DeadNotice.TOO_MANY] += 1
+        self._waiting = waiting
+        return True
+
+    async def _following(self) -> None:
+        while True:
+            try:
+                more = await self.follow()
+                at = self._clock()
+                if self._swept_at is None or at - self._swept_at >= _SWEEP_EVERY:
+                    self._swept_at = at
+                    await self.sweep()
+            except Transient as error:
+                log.error("news was not taken into the outbox", error=str(error))
+                more = False
+            await asyncio.sleep(0 if more else LOOK_S)
+
+    async def _sending(self, receiver: str) -> None:
+        """The loop of one receiver: one message at a time, in order. It looks when there is news, and each second for
+        what has come to be due."""
+        failures, sent_at = 0, deque[datetime](maxlen=BUDGET)
+        while True:
+            pause_s = PACE_S
+            try:
+                at = self._clock()
+                spent = len(sent_at) == BUDGET and at - sent_at[0] < BUDGET_SPAN
+                parcel = await self._compose(receiver, urgent=spent)
+                if parcel is None:
+                    await self._until_news(receiver)
+                    continue
+                if await self.deliver(parcel):
+                    failures = 0
+                    sent_at.append(at)
+                else:
+                    pause_s = retry_s(failures, self._draw())
+                    failures += 1
+            except Transient as error:
+                log.error("the outbox cannot be read or written", receiver=receiver, error=str(error))
+                pause_s = retry_s(failures, self._draw())
+                failures += 1
+            await asyncio.sleep(pause_s)
+
+    async def _until_news(self, receiver: str) -> None:
+        news = self._news[receiver]
+        try:
+            async with asyncio.timeout(1.0):
+                await news.wait()
+        except TimeoutError:
+            return
+        news.clear()
+
+    async def _compose(self, receiver: str, *, urgent: bool) -> Parcel | None:
+        """urgent: only where something critical is due."""
+        if not self._waiting[receiver]:
+            return None
+        table, at_us = outbox_table.c, to_us(self._clock())
+        of = (table.receiver == receiver) & (table.state == _WAITING)
+        begun = sa.select(outbox_table).where(of, table.message != "").order_by(table.number)
+        due = sa.select(table.thread, table.priority).where(of, table.due_us <= at_us).order_by(table.number)
+        async with self._journal.transaction("the outbox cannot be read", writes=True) as connection:
+            rows = (await connection.execute(begun)).all()
+            if not rows:
+                found = (await connection.execute(due.limit(ITEMS_MAX))).all()
+                if urgent:
+                    found = [row for row in found if row.priority == Priority.CRITICAL]
+                threads = list(dict.fromkeys(row.thread for row in found))
+                if not threads:
+                    return None
+                threads = threads if len(threads) > THREADS_APART else threads[:1]
+                # Also what waits for a later time: an alarm's news goes out in order, and the message wakes anyway.
+                whole = sa.select(outbox_table).where(of, table.thread.in_(threads)).order_by(table.number)
+                rows = (await connection.execute(whole.limit(ITEMS_MAX))).all()
+                begin = sa.update(outbox_table).where(table.number.in_([row.number for row in rows]))
+                await connection.execute(begin.values(message=rows[0].key))
+        try:
+            items = tuple(_ITEM.decode(row.item) for row in rows)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise Permanent(
+                f"row {rows[0].number} of notice_outbox cannot be understood: {error}", where="alarms.journal"
+            ) from error
+        alike = len({row.thread for row in rows}) == 1
+        notice = Notice(rows[0].key, receiver, rows[0].thread if alike else "", items, self._console)
+        return Parcel(notice, min(row.made_us for row in rows), rows[0].tries)
+
+    async def _bury(self, notice: Notice, why: DeadNotice, said: str) -> None:
+        log.error("a notice will not be sent", receiver=notice.receiver, key=notice.key, reason=why.value, error=said)
+        await self._settle(notice, why.value, said)
+        self._dead[notice.receiver, why] += len(notice.items)
+
+    async def _settle(self, notice: Notice, state: str, said: str) -> None:
+        table = outbox_table.c
+        done_us = None if state == _WAITING else to_us(self._clock())
+        of = (table.receiver == notice.receiver) & (table.state == _WAITING) & (table.message == notice.key)
+        change = sa.update(outbox_table).where(of)
+        change = change.values(state=state, said=clean(said), done_us=done_us, tries=table.tries + 1)
+        async with self._lock:
+            try:
+                async with self._journal.transaction("what became of a notice was not written", writes=True) as on:
+                    await on.execute(change)
+            except BaseException:
+                self._stale = True
+                raise
+            if state != _WAITING:
+                self._waiting[notice.receiver] -= len(notice.items)
+
+    def _rows(self, entries: Sequence[Entry], at_us: int) -> tuple[list[dict[str, object]], Counter[str]]:
+        """The entries as rows, and what then waits."""
+        waiting, rows = Counter(self._waiting), list[dict[str, object]]()
+        for number, entry in enumerate(entries, self._number + 1):
+            full = waiting[entry.receiver] >= WAITING_MAX
+            waiting[entry.receiver] += not full
+            rows.append(
+                {
+                    "number": number,
+                    "key": entry.key,
+                    "receiver": entry.receiver,
+                    "thread": entry.thread,
+                    "priority": int(entry.item.priority),
+                    "item": msgspec.json.encode(entry.item).decode(),
+                    "due_us": to_us(entry.due),
+                    "made_us": at_us,
+                    "state": DeadNotice.TOO_MANY.value if full else _WAITING,
+                    "message": "",
+                    "tries": 0,
+                    "said": "",
+                    "done_us": at_us if full else None,
+                }
+            )
+        return rows, waiting
+
+    async def _write(
+        self, rows: Sequence[Mapping[str, object]], told: Sequence[Told], touched: set[str], seq: int
+    ) -> None:
+        async with self._journal.transaction("news was not taken into the outbox", writes=True) as connection:
+            if rows:
+                await connection.execute(sa.insert(outbox_table), rows)
+            gone = sa.delete(told_table).where(told_table.c.alarm == sa.bindparam("over"))
+            await connection.execute(gone, [{"over": alarm} for alarm in touched])
+            if told:
+                await connection.execute(sa.insert(told_table), [_told_row(one) for one in told])
+            await connection.execute(sa.update(mark_table).values(seq=seq))
+
+    async def _load(self) -> None:
+        table = outbox_table.c
+        book = Book()
+        counted = sa.select(table.receiver, sa.func.count()).where(table.state == _WAITING).group_by(table.receiver)
+        async with self._journal.transaction("the outbox cannot be read") as connection:
+            for row in (await connection.execute(sa.select(told_table))).all():
+                try:
+                    place = AssetKey(row.site, row.asset)
+                    book.put(Told(row.receiver, row.alarm, place, row.thread, _ITEM.decode(row.item)))
+                except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                    raise Permanent(
+                        f"what {row.receiver} was told of {row.alarm} cannot be understood: {error}",
+                        where="alarms.journal",
+                    ) from error
+            self._mark = (await connection.execute(sa.select(mark_table.c.seq))).scalar() or 0
+            self._number = (await connection.execute(sa.select(sa.func.max(table.number)))).scalar() or 0
+            self._waiting = Counter({row[0]: row[1] for row in (await connection.execute(counted)).all()})
+        self._book, self._stale = book, False
+
+
+def retry_s(failures: int, drawn: float) -> float:
+    """The pause before the next try, seconds: it doubles with each failure, and half of it is drawn, so that many
+    services do not come back in step. failures: those before. drawn: uniform in [0, 1).
+
+    >>> [retry_s(failures, 1.0) for failures in (0, 1, 4, 5, 900)]
+    [2.0, 4.0, 32.0, 60.0, 60.0]
+    """
+    longest = min(RETRY_CAP_S, RETRY_FIRST_S * 2.0 ** min(failures, 30))
+    return longest * (0.5 + drawn / 2)
+
+
+def _told_row(told: Told) -> dict[str, object]:
+    return {
+        "receiver": told.receiver,
+        "alarm": told.alarm,
+        "site": told.place.site,
+        "asset": told.place.id,
+        "thread": told.thread,
+        "item": msgspec.json.encode(told.item).decode(),
+    }
