@@ -47,7 +47,7 @@ TEXT_MAX, EVIDENCE_MAX, STEPS_MAX = 500, 32, 16
 GENESIS = b"\x00" * 32
 """What stands for the hash of the row before the first."""
 
-LOG_ROWS_MAX, LOG_PAGE = 500_000, 5_000
+LOG_ROWS_MAX, LOG_PAGE = 500_000, 1_000
 """Rows that `Journal.log` gives at most, and how many it reads at a time: others get their turn in between."""
 
 metadata = sa.MetaData()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 
 import polars as pl
 
@@ -96,7 +97,11 @@ def of_transitions(changes: Iterable[Transition]) -> pl.DataFrame:
     Raised is what came up to be acknowledged: activations, and what came back from a shelf or into service still
     standing. Not what was hidden or put aside meanwhile; not escalations and reminders, which are of the same alarm.
     """
-    return pl.DataFrame([row for change in changes for row in _rows(change)], schema=LOG, orient="row")
+    rows = (row for change in changes for row in _rows(change))
+    parts = [LOG.to_frame()]
+    while part := list(islice(rows, _PIECE)):
+        parts.append(pl.DataFrame(part, schema=LOG, orient="row"))
+    return pl.concat(parts)
 
 
 def deduplicated(log: pl.DataFrame) -> pl.DataFrame:
@@ -310,6 +315,8 @@ def shelved(log: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     )
 
 
+_PIECE = 1_000
+"""Rows that are made a frame of at once: nothing else in the process runs meanwhile."""
 _WINDOW_US = WINDOW // timedelta(microseconds=1)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alerts import kpis
+from alerts.journal import SqlJournal
 from alerts.kpis import Event
 from alerts.lifecycle import (
     Acknowledge,
@@ -40,8 +43,6 @@ from tests.contract.inside import Inside, inside
 from tests.contract.test_alarm_api import do, iso, wet
 
 DAY = timedelta(days=1)
-REAL = ("--time", "SYSTEM_TS", "--tag", "FAULT_FAMILY,FAULT_MEMBER,FAULT_CODE", "--event", "ACTIVE", "--raised", "Y")
-REAL = (*REAL, "--cleared", "N", "--priority", "PRIORITY")
 
 
 def log(*rows: tuple[float, str, str], priority: int = 2) -> pl.DataFrame:
@@ -244,6 +245,28 @@ def test_a_log_of_another_system_is_read(tmp_path: Path) -> None:
     shown = ask("--log", str(file), *OPTIONS, "--delays", "0:60", "--end", "2026-03-02T00:00:00Z").output
     assert "\x1b" not in shown
     assert shown.splitlines()[-1].split()[:7] == ["on", "0", "s,", "off", "60", "s", "2"]
+
+
+def test_the_command_reads_the_journal(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/alarms.sqlite"
+    site = tmp_path / "site.toml"
+    site.write_text(f'[alarms]\njournal = "{url}"\n')
+    made = story((0, WET), (5, Acknowledge("ana")), (9, Clear()))
+
+    async def write() -> None:
+        journal = SqlJournal(url)
+        await journal.open()
+        await journal.append([replace(one, seq=number) for number, one in enumerate(made, 1)], {})
+        await journal.close()
+
+    asyncio.run(write())
+    answer = ask("--config", str(site), "--start", T0.isoformat(), "--end", at(60).isoformat(), "--json")
+    assert answer.exit_code == 0, answer.output
+    told = json.loads(answer.output)
+    assert (told["load"]["alarms"], told["acknowledging"]["median_s"], told["fleeting_share"]) == (1, 5.0, 1.0)
+    assert told["bad_actors"][0]["tag"] == "leak oslo rack-7 rope"
+    later = ask("--config", str(site), "--start", at(30).isoformat(), "--end", at(60).isoformat(), "--json")
+    assert json.loads(later.output)["load"]["alarms"] == 0
 
 
 @pytest.mark.parametrize(

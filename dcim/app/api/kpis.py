@@ -19,8 +19,10 @@ from dcim.app.kpis import KpisBody, report
 
 router = APIRouter(tags=["alarms"], responses=RESPONSES)
 
-DAYS, DAYS_MAX = 30, 400
-"""How far back is looked when nothing is said, and at most."""
+DAYS = 30
+"""How far back is looked when nothing is said."""
+DAYS_MAX = 400
+"""The longest period."""
 
 
 @router.get("/alarms/kpis", summary="How well the alarm system works")
