@@ -175,9 +175,40 @@ class Outbox:
                 await self._load()
             return self._head() > self._mark and await self._take_in()
 
-    async def compose(self, receiver: str) -> Parcel | None:
-        """The next message for a receiver, written down as it is to be sent; None where nothing is due."""
-        return await self._compose(receiver, urgent=False)
+    async def compose(self, receiver: str, *, urgent: bool = False) -> Parcel | None:
+        """The next message for a receiver, written down as it is to be sent; None where nothing is due. urgent: only
+        of threads in which something critical is due; what is composed already goes on first in any case. Raises as the
+        journal does."""
+        if not self._waiting[receiver]:
+            return None
+        table, at_us = outbox_table.c, to_us(self._clock())
+        of = (table.receiver == receiver) & (table.state == _WAITING)
+        begun = sa.select(outbox_table).where(of, table.message != "").order_by(table.number)
+        due = sa.select(table.thread, table.priority).where(of, table.due_us <= at_us).order_by(table.number)
+        async with self._journal.transaction("the outbox cannot be read", writes=True) as connection:
+            rows = (await connection.execute(begun)).all()
+            if not rows:
+                found = (await connection.execute(due.limit(ITEMS_MAX))).all()
+                if urgent:
+                    found = [row for row in found if row.priority == Priority.CRITICAL]
+                threads = list(dict.fromkeys(row.thread for row in found))
+                if not threads:
+                    return None
+                threads = threads if len(threads) > THREADS_APART else threads[:1]
+                # Also what waits for a later time: an alarm's news goes out in order, and the message wakes anyway.
+                whole = sa.select(outbox_table).where(of, table.thread.in_(threads)).order_by(table.number)
+                rows = (await connection.execute(whole.limit(ITEMS_MAX))).all()
+                begin = sa.update(outbox_table).where(table.number.in_([row.number for row in rows]))
+                await connection.execute(begin.values(message=rows[0].key))
+        try:
+            items = tuple(_ITEM.decode(row.item) for row in rows)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise Permanent(
+                f"row {rows[0].number} of notice_outbox cannot be understood: {error}", where="alarms.journal"
+            ) from error
+        alike = len({row.thread for row in rows}) == 1
+        notice = Notice(rows[0].key, receiver, rows[0].thread if alike else "", items, self._console)
+        return Parcel(notice, min(row.made_us for row in rows), rows[0].tries)
 
     async def deliver(self, parcel: Parcel) -> bool:
         """Sends a message once, and writes down what became of it; answers whether it is done with. Raises as the
@@ -254,7 +285,7 @@ class Outbox:
             try:
                 at = self._clock()
                 spent = len(sent_at) == BUDGET and at - sent_at[0] < BUDGET_SPAN
-                parcel = await self._compose(receiver, urgent=spent)
+                parcel = await self.compose(receiver, urgent=spent)
                 if parcel is None:
                     await self._until_news(receiver)
                     continue
@@ -278,39 +309,6 @@ class Outbox:
         except TimeoutError:
             return
         news.clear()
-
-    async def _compose(self, receiver: str, *, urgent: bool) -> Parcel | None:
-        """urgent: only where something critical is due."""
-        if not self._waiting[receiver]:
-            return None
-        table, at_us = outbox_table.c, to_us(self._clock())
-        of = (table.receiver == receiver) & (table.state == _WAITING)
-        begun = sa.select(outbox_table).where(of, table.message != "").order_by(table.number)
-        due = sa.select(table.thread, table.priority).where(of, table.due_us <= at_us).order_by(table.number)
-        async with self._journal.transaction("the outbox cannot be read", writes=True) as connection:
-            rows = (await connection.execute(begun)).all()
-            if not rows:
-                found = (await connection.execute(due.limit(ITEMS_MAX))).all()
-                if urgent:
-                    found = [row for row in found if row.priority == Priority.CRITICAL]
-                threads = list(dict.fromkeys(row.thread for row in found))
-                if not threads:
-                    return None
-                threads = threads if len(threads) > THREADS_APART else threads[:1]
-                # Also what waits for a later time: an alarm's news goes out in order, and the message wakes anyway.
-                whole = sa.select(outbox_table).where(of, table.thread.in_(threads)).order_by(table.number)
-                rows = (await connection.execute(whole.limit(ITEMS_MAX))).all()
-                begin = sa.update(outbox_table).where(table.number.in_([row.number for row in rows]))
-                await connection.execute(begin.values(message=rows[0].key))
-        try:
-            items = tuple(_ITEM.decode(row.item) for row in rows)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise Permanent(
-                f"row {rows[0].number} of notice_outbox cannot be understood: {error}", where="alarms.journal"
-            ) from error
-        alike = len({row.thread for row in rows}) == 1
-        notice = Notice(rows[0].key, receiver, rows[0].thread if alike else "", items, self._console)
-        return Parcel(notice, min(row.made_us for row in rows), rows[0].tries)
 
     async def _bury(self, notice: Notice, why: DeadNotice, said: str) -> None:
         log.error("a notice will not be sent", receiver=notice.receiver, key=notice.key, reason=why.value, error=said)

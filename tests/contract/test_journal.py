@@ -15,6 +15,7 @@ from pathlib import Path
 import alembic.util
 import msgspec
 import pytest
+import sqlalchemy as sa
 import sqlalchemy.exc
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -660,3 +661,17 @@ def test_times_are_kept_to_the_microsecond(tmp_path: Path) -> None:
             assert back.at.utcoffset() == T0.utcoffset()
 
     asyncio.run(run())
+
+
+def test_two_that_write_take_turns(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with sql(tmp_path) as journal:
+            async with journal.transaction("x", writes=True) as connection:
+                assert (await connection.execute(sa.select(journals.mark_table))).all() == []
+                other = asyncio.create_task(journal.append(story("a", *OVER), {}))
+                await asyncio.wait({other}, timeout=0.1)  # a chance to write between reading and writing here
+                await connection.execute(sa.insert(journals.mark_table), [{"seq": 1}])
+            await other
+            assert len(await journal.after(0)) == 3
+
+    asyncio.run(whole())

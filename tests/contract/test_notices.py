@@ -229,6 +229,7 @@ class Ear:
         self.taken: list[Notice] = []
         self.fails: list[Exception] = []
         self.down = False
+        self.heard_something = asyncio.Event()
 
     async def send(self, notice: Notice) -> str:
         if self.fails:
@@ -236,6 +237,7 @@ class Ear:
         if self.down:
             raise Transient("nobody there")
         self.taken.append(notice)
+        self.heard_something.set()
         return "200 thanks"
 
     async def close(self) -> None:
@@ -249,13 +251,15 @@ class Ear:
 class Desk:
     """An outbox over a real journal, and what it needs; time stands where the test puts it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.now, self.seq, self.ear = folder, at(0), 0, Ear()
+    def __init__(self, place: Path | str) -> None:
+        """place: a folder for SQLite, or the URL of another database."""
+        self.url = place if isinstance(place, str) else f"sqlite+aiosqlite:///{place / 'alarms.sqlite'}"
+        self.now, self.seq, self.ear = at(0), 0, Ear()
         self.receivers: tuple[tuple[Receiver, Ear], ...] = ((DESK, self.ear),)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[SqlJournal, Outbox]]:
-        journal = SqlJournal(f"sqlite+aiosqlite:///{self.folder / 'alarms.sqlite'}")
+        journal = SqlJournal(self.url)
         await journal.open()
         routes = [Route(("desk",))]
         box = Outbox(
@@ -517,6 +521,41 @@ class TestOutbox:
                 await desk.drain(box)
                 assert [notice.key for notice in desk.ear.taken[1:]] == [parcel.notice.key] * 2
                 assert box.sending.waiting == {"desk": 0}
+
+        asyncio.run(whole())
+
+    def test_where_much_was_sent_only_what_is_critical_goes_at_once(self, tmp_path: Path) -> None:
+        async def whole() -> None:
+            desk = Desk(tmp_path)
+            async with desk.running() as (journal, box):
+                await desk.write(journal, story("7", (0, wet("7"))))
+                await box.follow()
+                assert await box.compose("desk", urgent=True) is None
+                await desk.write(journal, story("8", (1, wet("8")), priority=Priority.CRITICAL))
+                await box.follow()
+                parcel = await box.compose("desk", urgent=True)
+                assert parcel is not None
+                assert [item.asset for item in parcel.notice.items] == ["8"]
+
+        asyncio.run(whole())
+
+    def test_the_loop_sends_by_itself_and_tries_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(outbox, "RETRY_FIRST_S", 0.01)
+        monkeypatch.setattr(outbox, "PACE_S", 0.01)
+
+        async def whole() -> None:
+            desk = Desk(tmp_path)
+            async with desk.running() as (journal, box):
+                desk.ear.fails = [Transient("busy"), Transient("busy")]
+                running = asyncio.create_task(box.run())
+                await desk.write(journal, story("7", (0, wet("7"))))
+                async with asyncio.timeout(30):
+                    await desk.ear.heard_something.wait()
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                assert desk.ear.heard == [("7", "began")]
+                assert box.sending.retried == {"desk": 2}
 
         asyncio.run(whole())
 

@@ -19,12 +19,13 @@ from alerts import journal as journals
 from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
-from alerts.lifecycle import Acknowledge, Change
+from alerts.lifecycle import Acknowledge, Change, Clear
 from alerts.suppression import Window
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Detection, FindingKind, Subject
 from tests.alarms import at, finding
 from tests.contract.test_journal import CHECKS, OVER, Check, story, told
+from tests.contract.test_notices import Desk, rows_of
 from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -169,3 +170,21 @@ def test_what_is_wrong_with_the_address_is_said_without_its_password(server: Pos
             assert "secret" not in str(caught.value)
 
     asyncio.run(run())
+
+
+def test_the_outbox_goes_on_after_a_restart_here_too(server: Postgres) -> None:
+    async def whole() -> None:
+        await empty(server.url)
+        desk = Desk(server.url)
+        async with desk.running() as (journal, box):
+            desk.ear.down = True
+            await desk.write(journal, story("a", (0, told("a")), (5, Clear())))
+            assert await desk.drain(box) == [False]
+        desk.ear.down = False
+        async with desk.running() as (journal, box):
+            await desk.drain(box)
+            await box.sweep()
+            assert desk.ear.heard == [("a", "began"), ("a", "cleared")]
+            assert await rows_of(journal, "state", "tries") == [("sent", 2)] * 2
+
+    asyncio.run(whole())
