@@ -8,6 +8,7 @@ import random
 import ssl
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import polars as pl
 import pytest
 
 from collectors.mqtt import tls
-from dcim.core.times import EPOCH, now
+from dcim.core.times import from_us, now
 from dcim.store.embedded import EmbeddedStore
 from tests import certificates
 from tests.broker import Broker
@@ -79,7 +80,8 @@ def kept(folder: Path, load: Load, of: str) -> pl.DataFrame:
         assert store.damage is None
         ids = {record.key: record.id for record in store.recall()}
         number = {ids[key(point, "s", of)]: point for point in range(POINTS) if key(point, "s", of) in ids}
-        frame = store.window(list(number), EPOCH, LATER)
+        # Further back than readings are kept as they came, there would be means of minutes.
+        frame = store.window(list(number), from_us(load.base_ms * 1000) - timedelta(days=1), LATER)
         assert not any(store.held().get(point, 0) for point in number)
     points = frame["point"].replace_strict(number, return_dtype=pl.Int64) if number else frame["point"].cast(pl.Int64)
     return pl.DataFrame({"point": points, "time": frame["time"].dt.epoch("us"), "value": frame["value"]})
