@@ -130,21 +130,27 @@ class Outbox:
         at_us = to_us(self._clock())
         names = [receiver.name for receiver in self._receivers]
         gone = outbox_table.c.receiver.not_in(names)
-        async with self._journal.transaction("the outbox was not opened", writes=True) as connection:
-            await connection.execute(sa.delete(told_table).where(told_table.c.receiver.not_in(names)))
-            orphans = sa.select(outbox_table.c.receiver, sa.func.count()).where(gone, outbox_table.c.state == _WAITING)
-            for name, count in (await connection.execute(orphans.group_by(outbox_table.c.receiver))).all():
-                self._dead[name, DeadNotice.NO_RECEIVER] += count
-                log.error("news for a receiver that is no longer in the settings", receiver=name, entries=count)
-            done = {"state": DeadNotice.NO_RECEIVER.value, "done_us": at_us}
-            await connection.execute(
-                sa.update(outbox_table).where(gone, outbox_table.c.state == _WAITING).values(**done)
-            )
+        told_gone = told_table.c.receiver.not_in(names)
+        async with self._journal.transaction("the outbox was not opened") as connection:
+            of_gone = sa.select(outbox_table.c.receiver, sa.func.count()).where(gone, outbox_table.c.state == _WAITING)
+            orphans = (await connection.execute(of_gone.group_by(outbox_table.c.receiver))).all()
+            forgotten = (await connection.execute(sa.select(told_table.c.receiver).where(told_gone).limit(1))).first()
             marked = (await connection.execute(sa.select(mark_table.c.seq))).scalar()
-            if not names:
-                await connection.execute(sa.delete(mark_table))
-            elif marked is None:
-                await connection.execute(sa.insert(mark_table), [{"seq": self._head()}])
+        # Nothing is written where nothing changes: a service has to start on a full disk too.
+        if orphans or forgotten or (marked is None) == bool(names):
+            async with self._journal.transaction("the outbox was not opened", writes=True) as connection:
+                await connection.execute(sa.delete(told_table).where(told_gone))
+                done = {"state": DeadNotice.NO_RECEIVER.value, "done_us": at_us}
+                await connection.execute(
+                    sa.update(outbox_table).where(gone, outbox_table.c.state == _WAITING).values(**done)
+                )
+                if not names:
+                    await connection.execute(sa.delete(mark_table))
+                elif marked is None:
+                    await connection.execute(sa.insert(mark_table), [{"seq": self._head()}])
+        for name, count in orphans:
+            self._dead[name, DeadNotice.NO_RECEIVER] += count
+            log.error("news for a receiver that is no longer in the settings", receiver=name, entries=count)
         await self._load()
 
     async def close(self) -> None:

@@ -38,7 +38,7 @@ FEW = 1_000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REST_S = 10.0
-WINDOW_BYTES = 128 * 1024**2
+WINDOW_BYTES = 16 * 1024**2
 
 
 class Round(NamedTuple):
