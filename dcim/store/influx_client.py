@@ -239,7 +239,7 @@ def _translate_answer(answer: Answered, url: str) -> DcimError:
         return TooLarge(told, where=url)
     if status == 422 and answer.code == "unprocessable entity":
         return Dropped(told, where=url, dropped=_dropped(told))
-    standing, todo = _TODO.get(status, (False, "See its log; it is tried again"))
+    standing, todo = _HELPS.get(status, (False, "See its log; it is tried again"))
     if status == 400:
         standing, todo = True, _CHECK_URL
     if status == 404 and "bucket" in told:
@@ -249,7 +249,7 @@ def _translate_answer(answer: Answered, url: str) -> DcimError:
     )
 
 
-_TODO: Final[Mapping[int, tuple[bool, str]]] = {
+_HELPS: Final[Mapping[int, tuple[bool, str]]] = {
     401: (True, "Put a token that it knows into the file named in store.influx.token_file"),
     403: (True, "Give the token the right to read and write the buckets named after store.influx.bucket"),
     404: (True, "Check store.influx.org and store.influx.url"),

@@ -34,13 +34,12 @@ _DAMAGE = (
     KeyError,
     EOFError,
     RecursionError,
-    NotImplementedError,
-    RuntimeError,
+    RuntimeError,  # zipfile's NotImplementedError, of a compression that it has not, is one as well
     zipfile.BadZipFile,
     zlib.error,
 )
 """What reading raises where bytes with a right checksum are no folder of arrays: somebody wrote them on purpose."""
-_TODO = "Train anew: dcim train."
+_TRAIN_ANEW = "Train anew: dcim train."
 
 Array = npt.NDArray[np.generic]
 
@@ -70,17 +69,17 @@ def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, Array]]:
         raise Permanent("is no model of dcim", where=where, todo="Name a file that dcim train wrote.")
     if words[1] != str(FORMAT).encode():
         version = words[1].decode("ascii", "replace")
-        raise Permanent(f"is of version {version}, and version {FORMAT} is read here", where=where, todo=_TODO)
+        raise Permanent(f"is of version {version}, and version {FORMAT} is read here", where=where, todo=_TRAIN_ANEW)
     body = data[len(line) + 1 :]
     if hashlib.sha256(body).hexdigest().encode() != words[2]:
-        raise Permanent("is damaged: its checksum is not that of its content", where=where, todo=_TODO)
+        raise Permanent("is damaged: its checksum is not that of its content", where=where, todo=_TRAIN_ANEW)
     try:
         arrays = _members(body)
         header = json.loads(arrays.pop("header").tobytes())
     except _DAMAGE as error:
-        raise Permanent(f"cannot be read: {error}", where=where, todo=_TODO) from error
+        raise Permanent(f"cannot be read: {error}", where=where, todo=_TRAIN_ANEW) from error
     if not isinstance(header, dict):
-        raise Permanent("has no header", where=where, todo=_TODO)
+        raise Permanent("has no header", where=where, todo=_TRAIN_ANEW)
     return header, arrays
 
 
