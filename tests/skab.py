@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dcim.detect import scoring
 from dcim.detect.learned.scorer import SCORERS, generic
+from dcim.detect.scoring import NO_POINTS, NO_SPANS, Points, Spans, points, spans
 
 TRAIN_ROWS = 400
 SPLICED_ROWS = (100, 1_000)
@@ -65,65 +67,31 @@ def cut(path: Path, dice: np.random.Generator | None) -> Cut:
     return Cut(train, rows, labelled)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """Points and events. A row is a second. An event is a run of labelled rows, found where an alarm stands in it; an
-    alarm is false where none of its rows is labelled."""
+    """Points and events of some files. A row is a second."""
 
-    hits: int = 0
-    misses: int = 0
-    false: int = 0
-    quiet: int = 0
-    events: int = 0
-    false_alarms: int = 0
-    delays_s: list[int] = field(default_factory=list)
+    points: Points = NO_POINTS
+    spans: Spans = NO_SPANS
 
-    def add(self, found: Bools, labelled: Bools) -> None:
-        self.hits += int((found & labelled).sum())
-        self.misses += int((~found & labelled).sum())
-        self.false += int((found & ~labelled).sum())
-        self.quiet += int((~found & ~labelled).sum())
-        for begin, end in runs(labelled):
-            self.events += 1
-            at = np.flatnonzero(found[begin:end])
-            self.delays_s += at[:1].tolist()
-        self.false_alarms += sum(not labelled[begin:end].any() for begin, end in runs(found))
+    @classmethod
+    def of(cls, found: Bools, labelled: Bools) -> Figures:
+        return cls(points(found, labelled), spans(found, labelled, np.arange(float(len(found)))))
 
-    @property
-    def f1(self) -> float:
-        return 2 * self.hits / max(1, 2 * self.hits + self.false + self.misses)
-
-    @property
-    def far(self) -> float:
-        return self.false / max(1, self.false + self.quiet)
-
-    @property
-    def mar(self) -> float:
-        return self.misses / max(1, self.hits + self.misses)
-
-    @property
-    def recall(self) -> float:
-        return len(self.delays_s) / max(1, self.events)
-
-    @property
-    def false_per_hour(self) -> float:
-        return 3_600.0 * self.false_alarms / max(1, self.false + self.quiet)
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(self.points + other.points, self.spans + other.spans)
 
     @property
     def delay_s(self) -> float:
-        return float(np.median(self.delays_s)) if self.delays_s else math.inf
+        """The median of what was found."""
+        return float(np.median(self.spans.delays_s)) if self.spans.delays_s else math.inf
 
     def __str__(self) -> str:
+        at, of = self.points, self.spans
+        hourly = "–" if of.false_per_hour is None else f"{of.false_per_hour:.2f}"
         return (
-            f"{self.f1:.2f} | {self.far:.1%} | {self.mar:.1%} | {len(self.delays_s)}/{self.events} | "
-            f"{self.false_per_hour:.2f} | {self.delay_s:.0f} s"
+            f"{at.f1:.2f} | {at.far:.1%} | {at.mar:.1%} | {of.found}/{of.events} | {hourly} | {self.delay_s:.0f} s"
         ).replace("%", " %")
-
-
-def runs(mask: Bools) -> list[tuple[int, int]]:
-    """[begin, end) of each run."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def scored(judge: Judge, names: Sequence[str], seeds: Sequence[int | None]) -> Figures:
@@ -135,7 +103,7 @@ def scored(judge: Judge, names: Sequence[str], seeds: Sequence[int | None]) -> F
         dice = None if seed is None else np.random.default_rng(seed)
         for name in names:
             one = cut(where / f"{name}.csv", dice)
-            figures.add(judge(one.train, one.rows), one.labelled)
+            figures += Figures.of(judge(one.train, one.rows), one.labelled)
     return figures
 
 
@@ -152,20 +120,14 @@ def by(name: str | None = None) -> Judge:
 
 def clock(after: int) -> Judge:
     """An alarm from a row on, whatever is measured: what position alone tells."""
-    return lambda train, rows: np.arange(rows.height) >= after
-
-
-def three_sigma(train: pl.DataFrame, rows: pl.DataFrame) -> Bools:
-    """A row is found where a column is three deviations off its mean in training."""
-    usual, values = train.to_numpy(), rows.to_numpy()
-    return np.asarray((np.abs(values - usual.mean(axis=0)) > 3.0 * usual.std(axis=0)).any(axis=1))
+    return lambda train, rows: scoring.clock(rows.to_numpy(), after)
 
 
 TRIVIAL: dict[str, Judge] = {
-    "always": lambda train, rows: np.ones(rows.height, np.bool_),
-    "never": lambda train, rows: np.zeros(rows.height, np.bool_),
+    "always": lambda train, rows: scoring.always(rows.to_numpy()),
+    "never": lambda train, rows: scoring.never(rows.to_numpy()),
     "a clock, from row 173 on": clock(173),
-    "3 sigma": three_sigma,
+    "3 sigma": lambda train, rows: scoring.three_sigma(train.to_numpy(), rows.to_numpy()),
 }
 
 

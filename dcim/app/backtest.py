@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Printed
 
 from alerts.rules import Ruleset
@@ -67,6 +66,22 @@ class Watching:
     sentinels: Sequence[Sentinel]
     detectors: Sequence[Detector]
     vigils: Sequence[Vigil]
+
+    def look(
+        self, recording: Recording, start: datetime, ticks: Times, progress: Callable[[float], None] = lambda _: None
+    ) -> Played:
+        """Everyone over a recording, from an instant on; see `play`."""
+        return play(
+            recording.stretches(),
+            recording.plant,
+            self.ruleset,
+            sentinels=self.sentinels,
+            detectors=self.detectors,
+            vigils=self.vigils,
+            start=start,
+            ticks=ticks,
+            progress=progress,
+        )
 
     def answering(self) -> list[tuple[str, frozenset[str]]]:
         """Everyone's name, and the kinds of findings that they answer for."""
@@ -165,17 +180,7 @@ def run_plant(
             where=recording.title,
             todo="Say a shorter --stride.",
         )
-    played = play(
-        recording.stretches(),
-        recording.plant,
-        watching.ruleset,
-        sentinels=watching.sentinels,
-        detectors=watching.detectors,
-        vigils=watching.vigils,
-        start=recording.start,
-        ticks=ticks,
-        progress=progress,
-    )
+    played = watching.look(recording, recording.start, ticks, progress)
     since = counts_from or recording.start
     answer = Answer(recording.title, since, recording.end)
     answer.told.append(
@@ -408,7 +413,7 @@ def run_tables(
         parts.append(_part(table, kept, labels, train_rows, train_until, dice if prefix else None))
         progress((number + 0.1) / len(files))
     answer = Answer(
-        f"{files[0] if len(files) == 1 else f'{len(files)} files of {files[0].parent}'}",
+        f"{files[0] if len(files) == 1 else f'{len(files)} files of {files[0].parent.name}'}",
         min(part.start for part in parts),
         max(part.end for part in parts),
         told=told,
@@ -619,22 +624,6 @@ def write(text: str, file: Path) -> None:
         raise Transient(
             f"cannot be written: {error}", where=str(file), todo="Check the path and its rights."
         ) from error
-
-
-@contextlib.contextmanager
-def shown(words: str) -> Iterator[Callable[[float], None]]:
-    """A bar on the terminal; what it is told is the share that is done."""
-    with Progress(
-        TextColumn(words),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("backtest", total=1.0)
-        yield lambda share: progress.update(task, completed=share)
 
 
 def dumped(answer: Answer) -> str:

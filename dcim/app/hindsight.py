@@ -16,6 +16,7 @@ from dcim.app import backtest, recorded, tables
 from dcim.app.backtest import Answer
 from dcim.app.build import judging, opened_store, watching
 from dcim.app.norms import NormsFile
+from dcim.app.progress import shown
 from dcim.app.recorded import Recording
 from dcim.app.settings import load
 from dcim.core.errors import Permanent
@@ -58,7 +59,7 @@ def run(asked: Asked, console: Console | None = None) -> Answer:
         )
     if asked.prefix not in {None, "random"}:
         raise Permanent(f"there is no prefix {asked.prefix}", where="--prefix", todo="Choose random.")
-    with backtest.shown(str(asked.input or "the store")) as progress:
+    with shown(str(asked.input or "the store")) as progress:
         answer = _of_store(asked, progress) if asked.from_store else _of_files(asked, progress)
     backtest.tell(answer, console or Console(width=140))
     if asked.json is not None:

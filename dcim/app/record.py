@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from collectors.codecs.mixed import MixedCodec
+from dcim.app.progress import shown
 from dcim.core.errors import Permanent, Transient
 from dcim.core.points import PointIndex
 from dcim.core.points_table import to_table
@@ -123,17 +122,8 @@ def record(asked: Asked, folder: Path, progress: Callable[[float], None] = lambd
 
 def run(asked: Asked, folder: Path) -> None:
     """Records with progress on the terminal, and says what came of it."""
-    with Progress(
-        TextColumn(f"to {folder}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("record", total=1.0)
-        done = record(asked, folder, lambda share: progress.update(task, completed=share))
+    with shown(f"to {folder}") as progress:
+        done = record(asked, folder, progress)
     days = asked.span_s / 86_400.0
     print(
         f"{done.readings} readings of {done.points} points over {days:g} days, {done.events} events, "

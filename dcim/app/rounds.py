@@ -37,6 +37,7 @@ class Rounds:
         self._tick_s = tick_s
         self._needed = [_numbers(Plant(), detector) for detector in self.detectors]
         self._looked: dict[str, _Looked] = {}
+        self._lookers = ThreadPoolExecutor(LOOKERS, "looker")
 
     @property
     def distrusted(self) -> frozenset[int]:
@@ -71,12 +72,9 @@ class Rounds:
         for number in range(self._in_turn):
             note(number, look(number, frozenset(distrusted)))
         rest = range(self._in_turn, len(self.detectors))
-        if rest:
-            with ThreadPoolExecutor(LOOKERS) as lookers:
-                for number, detection in zip(
-                    rest, lookers.map(look, rest, [frozenset(distrusted)] * len(rest)), strict=True
-                ):
-                    note(number, detection)
+        looks = self._lookers.map(look, rest, [frozenset(distrusted)] * len(rest))
+        for number, detection in zip(rest, looks, strict=True):
+            note(number, detection)
         return found
 
     def _due(self, detector: Detector, at: datetime) -> bool:

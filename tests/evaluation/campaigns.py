@@ -242,16 +242,7 @@ def _heard(
 def look(recording: Recording, norms: dict[str, Norms], start: datetime, tick_s: float) -> Played:
     """Everything that the service has, over a recording from an instant on."""
     watch = watching(rules.default(), replace(recording, start=start), norms)
-    return play(
-        recording.stretches(),
-        recording.plant,
-        watch.ruleset,
-        sentinels=watch.sentinels,
-        detectors=watch.detectors,
-        vigils=watch.vigils,
-        start=start,
-        ticks=even(start, recording.end, tick_s),
-    )
+    return watch.look(recording, start, even(start, recording.end, tick_s))
 
 
 def _until(recording: Recording, end: datetime) -> Iterable:

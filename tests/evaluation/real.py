@@ -13,7 +13,7 @@ from alerts import rules
 from dcim.app import backtest, tables
 from dcim.app.backtest import Line
 from dcim.app.build import judging, watching
-from dcim.app.playback import Played, even, play
+from dcim.app.playback import Played, even
 from dcim.app.recorded import Recording
 from dcim.detect import scoring
 from tests.evaluation.page import Bar, clock_time
@@ -172,18 +172,8 @@ def _last_heard(frame: pl.DataFrame) -> pl.Series:
 
 
 def _watched(recording: Recording, tick_s: float, until: object = None) -> Played:
-    watch = watching(rules.default(), recording, {})
     end = recording.end if until is None else min(recording.end, until)  # type: ignore[type-var]
-    return play(
-        recording.stretches(),
-        recording.plant,
-        watch.ruleset,
-        sentinels=watch.sentinels,
-        detectors=watch.detectors,
-        vigils=watch.vigils,
-        start=recording.start,
-        ticks=even(recording.start, end, tick_s),
-    )
+    return watching(rules.default(), recording, {}).look(recording, recording.start, even(recording.start, end, tick_s))
 
 
 HOURS = 2_880
