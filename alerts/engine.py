@@ -366,18 +366,6 @@ class Engine:
             self._suppression.windows.forget(at)
             return self._tell(draft.made)
 
-    async def acknowledge(self, alarm_id: str, by: str, comment: str, at: datetime) -> Transition:
-        """A person knows. Returns the transition, written.
-
-        Raises UnknownAlarm; AlreadyAcknowledged, saying who and when; Permanent for a name or comment that is too long
-        or no name; Transient when the journal did not take it.
-        """
-        return _only(await self.act([(alarm_id, None)], Acknowledge(by, comment), at))
-
-    async def reset(self, alarm_id: str, by: str, comment: str, at: datetime) -> Transition:
-        """A person lets a latched alarm go. Raises UnknownAlarm, NotLatched, and otherwise as `acknowledge` does."""
-        return _only(await self.act([(alarm_id, None)], Reset(by, comment), at))
-
     async def act(self, wishes: Iterable[tuple[str, int | None]], act: Act, at: datetime) -> Acted:
         """A person does the same to several alarms, in one write; one that refuses does not hold up the others.
 
@@ -907,12 +895,6 @@ def _rank(alarm: Alarm, occurrence: Occurrence) -> tuple[bool, int, int, str]:
 def _comes_out(transition: Transition) -> bool:
     """Whether this is what a group's first-out is about: an alarm begins for everybody to see."""
     return transition.change is Change.ACTIVATED and transition.before in (State.NORMAL, State.SUPPRESSED)
-
-
-def _only(done: Acted) -> Transition:
-    if done.refused:
-        raise done.refused[0][1]
-    return done.transitions[0]
 
 
 def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowledged:

@@ -1,4 +1,4 @@
-"""A journal in memory that can be made to fail, and findings to feed an engine with."""
+"""A journal in memory that can be made to fail, findings to feed an engine with, and a person who acts on one alarm."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from alerts.engine import Acted, Engine
 from alerts.journal import LOG_ROWS_MAX, HistoryQuery, Recalled, TooMany
-from alerts.lifecycle import AlarmKey, Delay, State, Transition
+from alerts.lifecycle import Acknowledge, AlarmKey, Delay, Reset, State, Transition
 from alerts.suppression import Window
 from dcim.core.errors import Transient
 from dcim.core.findings import Evidence, Finding, FindingKind, Subject
@@ -21,6 +22,21 @@ def at(seconds: float) -> datetime:
 
 def finding(kind: FindingKind, subject: Subject, confidence: float = 0.5, score: float = 1.0) -> Finding:
     return Finding(kind, subject, T0, f"{kind} at {subject.asset}", score, confidence, (Evidence("sensor", "on"),))
+
+
+async def acknowledge(engine: Engine, alarm_id: str, by: str, comment: str, when: datetime) -> Transition:
+    return _only(await engine.act([(alarm_id, None)], Acknowledge(by, comment), when))
+
+
+async def reset(engine: Engine, alarm_id: str, by: str, comment: str, when: datetime) -> Transition:
+    return _only(await engine.act([(alarm_id, None)], Reset(by, comment), when))
+
+
+def _only(done: Acted) -> Transition:
+    """What became of a wish about one alarm."""
+    if done.refused:
+        raise done.refused[0][1]
+    return done.transitions[0]
 
 
 class MemoryJournal:

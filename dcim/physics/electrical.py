@@ -51,20 +51,10 @@ def phase_imbalance(a_a: Column, b_a: Column, c_a: Column, rating_a: float) -> C
     return (abs(a_a - mean_a) + abs(b_a - mean_a) + abs(c_a - mean_a)) / 2.0 / loaded_a
 
 
-def pair_load(feed_a: Column, feed_b: Column, rating_a: float, rating_b: float) -> Column:
-    """What one feed of a 2N pair would carry if the other failed, as a share of what it may carry, for one phase:
-    (I_A + I_B)/(0.8·min(rating)). Above 1 the pair is no pair any more.
-
-    >>> pair_load(80.0, 80.0, 250.0, 250.0)
-    0.8
-    """
-    same_length(feed_a, feed_b)
-    return (feed_a + feed_b) / (CONTINUOUS_SHARE * min(rating_a, rating_b))
-
-
 def spare_load(load: Column, capacities: Sequence[float]) -> Column:
     """Load of an N+1 group as a share of what is left without its largest unit: load/(Σ − largest), in the unit of the
-    capacities, for one phase. Above 1 the group has no spare. Raises ValueError for fewer than two units.
+    capacities, for one phase: of two feeds, (I_A + I_B) over what the smaller breaker may carry. Above 1 the group has
+    no spare. Raises ValueError for fewer than two units.
 
     >>> spare_load(900.0, [500.0, 500.0, 500.0])
     0.9

@@ -17,7 +17,7 @@ from alerts.lifecycle import Acknowledge, Change, Mask, MaskCause, Priority, Sta
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Detection, FindingKind, Subject, Unknown
-from tests.alarms import MemoryJournal, at, finding
+from tests.alarms import MemoryJournal, acknowledge, at, finding, reset
 
 WET, STALE, SILENT = FindingKind.LEAK_WET, FindingKind.POINT_STALE, FindingKind.SOURCE_SILENT
 LOST, STUCK = FindingKind.SOURCE_LOST, FindingKind.NOTHING_KEPT
@@ -138,9 +138,9 @@ def test_an_acknowledgement_that_was_written_although_it_failed_is_not_made_twic
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
         journal.fails = ["after"]
         with pytest.raises(Transient):
-            await engine.acknowledge(raised.occurrence, "ana", "", at(1))
+            await acknowledge(engine, raised.occurrence, "ana", "", at(1))
         with pytest.raises(AlreadyAcknowledged, match="by ana at 2026-03-01 00:00:01 UTC"):
-            await engine.acknowledge(raised.occurrence, "ana", "", at(2))
+            await acknowledge(engine, raised.occurrence, "ana", "", at(2))
         assert changes(await engine.elapse(at(3))) == [(2, "a", Change.ACKNOWLEDGED)]
 
     play(story)
@@ -199,7 +199,7 @@ def test_who_may_not_acknowledge_is_told_why() -> None:
     async def story(engine: Engine, _: MemoryJournal) -> None:
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
         with pytest.raises(UnknownAlarm, match="there is no alarm nonsense"):
-            await engine.acknowledge("nonsense", "ana", "", at(1))
+            await acknowledge(engine, "nonsense", "ana", "", at(1))
         for by, comment in (
             ("", ""),
             ("  ", ""),
@@ -209,19 +209,19 @@ def test_who_may_not_acknowledge_is_told_why() -> None:
             ("ana", "\ud800"),
         ):
             with pytest.raises(Permanent):
-                await engine.acknowledge(raised.occurrence, by, comment, at(1))
-        done = await engine.acknowledge(raised.occurrence, "ana", "on my way", at(2))
+                await acknowledge(engine, raised.occurrence, by, comment, at(1))
+        done = await acknowledge(engine, raised.occurrence, "ana", "on my way", at(2))
         assert (done.by, done.comment, done.after) == ("ana", "on my way", State.ACKNOWLEDGED)
         with pytest.raises(AlreadyAcknowledged):
-            await engine.acknowledge(raised.occurrence, "ben", "", at(3))
+            await acknowledge(engine, raised.occurrence, "ben", "", at(3))
         await engine.apply(Detection(), KINDS, at(4))
         await engine.elapse(at(10))
         assert engine.standing() == []
         assert engine.find(raised.occurrence) is None
         with pytest.raises(AlreadyAcknowledged, match="by ana"):  # it is over, and the phone did not know yet
-            await engine.acknowledge(raised.occurrence, "ben", "", at(11))
+            await acknowledge(engine, raised.occurrence, "ben", "", at(11))
         with pytest.raises(UnknownAlarm):
-            await engine.reset(raised.occurrence, "ben", "", at(12))
+            await reset(engine, raised.occurrence, "ben", "", at(12))
 
     play(story)
 
@@ -230,7 +230,7 @@ def test_of_two_who_acknowledge_at_once_one_is_first() -> None:
     async def story(engine: Engine, journal: MemoryJournal) -> None:
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
         answers = await asyncio.gather(
-            *(engine.acknowledge(raised.occurrence, by, "", at(1)) for by in ("ana", "ben")), return_exceptions=True
+            *(acknowledge(engine, raised.occurrence, by, "", at(1)) for by in ("ana", "ben")), return_exceptions=True
         )
         assert [type(answer) for answer in answers] == [Transition, AlreadyAcknowledged]
         assert len(journal.rows) == 2
@@ -242,7 +242,7 @@ def test_many_are_acknowledged_in_one_write_and_each_answered() -> None:
     async def story(engine: Engine, journal: MemoryJournal) -> None:
         made = await engine.apply(seen(*"abc"), KINDS, at(0))
         ids = [one.occurrence for one in made]
-        await engine.acknowledge(ids[1], "ana", "", at(1))
+        await acknowledge(engine, ids[1], "ana", "", at(1))
         wishes = [(alarm_id, None) for alarm_id in [*ids, "nonsense", ids[0]]]
         done = await engine.act(wishes, Acknowledge("ben"), at(2))
         assert [one.key.subject.asset for one in done.transitions] == ["a", "c"]
@@ -259,7 +259,7 @@ def test_many_are_acknowledged_in_one_write_and_each_answered() -> None:
 def test_what_time_does_during_a_persons_call_is_told_by_the_next_look() -> None:
     async def story(engine: Engine, _: MemoryJournal) -> None:
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
-        done = await engine.acknowledge(raised.occurrence, "ana", "", at(31))  # no tick since: it escalates first
+        done = await acknowledge(engine, raised.occurrence, "ana", "", at(31))  # no tick since: it escalates first
         assert (done.seq, done.priority) == (3, Priority.CRITICAL)
         assert changes(await engine.elapse(at(32))) == [(2, "a", Change.ESCALATED)]
 
@@ -270,7 +270,7 @@ def test_only_what_is_latched_and_acknowledged_is_reset() -> None:
     async def story(engine: Engine, _: MemoryJournal) -> None:
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
         with pytest.raises(NotLatched, match="is unacknowledged"):
-            await engine.reset(raised.occurrence, "ana", "", at(1))
+            await reset(engine, raised.occurrence, "ana", "", at(1))
 
     play(story)
 
@@ -301,7 +301,7 @@ def test_a_view_says_everything_that_a_person_needs() -> None:
 
     async def story(engine: Engine, _: MemoryJournal) -> None:
         (raised,) = await engine.apply(seen("a"), KINDS, at(0))
-        await engine.acknowledge(raised.occurrence, "ana", "on my way", at(3))
+        await acknowledge(engine, raised.occurrence, "ana", "on my way", at(3))
         unknown = Detection(unknown=(Unknown(WET, Subject("oslo", "a"), "no reading for 15 s"),))
         await engine.apply(unknown, KINDS, at(4))
         await engine.apply(unknown, KINDS, at(5))
@@ -384,7 +384,7 @@ def test_beyond_the_limit_newcomers_are_refused_and_counted_and_what_stands_stan
         await engine.apply(seen(*"abcde"), KINDS, at(1))
         assert (engine.counts.standing, engine.counts.refused) == (3, 4)
         for one in made:
-            await engine.acknowledge(one.occurrence, "ana", "", at(2))
+            await acknowledge(engine, one.occurrence, "ana", "", at(2))
         await engine.apply(seen(*"de"), KINDS, at(3))
         await engine.elapse(at(10))
         assert changes(await engine.apply(seen(*"de"), KINDS, at(11)))[-2:] == [

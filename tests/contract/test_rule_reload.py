@@ -14,7 +14,7 @@ from alerts.rules import Ruleset
 from dcim.app.rule_file import RuleFile
 from dcim.core.errors import Transient
 from dcim.core.findings import Detection, FindingKind, Subject
-from tests.alarms import MemoryJournal, at, finding
+from tests.alarms import MemoryJournal, acknowledge, at, finding
 from tests.contract.inside import Inside, inside, rack_metadata, rack_value
 
 WHY = '[rule.rationale]\ncause = "c"\nconsequence = "d"\naction = ["e"]\nrespond_within_min = 5\n'
@@ -49,7 +49,7 @@ def test_what_stands_goes_on_under_the_new_delays_with_the_priority_that_it_has(
         await engine.open(at(0))
         await engine.apply(seen(WET, LOST), KINDS, at(0))
         (flow, wet) = sorted(engine.standing(), key=lambda view: view.rule)
-        await engine.acknowledge(wet.id, "ana", "", at(1))
+        await acknowledge(engine, wet.id, "ana", "", at(1))
         await engine.apply(seen(LOST), KINDS, at(2))
         await engine.adopt(ruleset(rule("wet", more="off_delay_s = 5", priority="low", title="Wet: {asset}")), at(3))
         found = {view.rule: view for view in engine.standing()}

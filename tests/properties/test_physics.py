@@ -108,7 +108,7 @@ def test_electrical_figures() -> None:
     assert electrical.line_current_a(120.0, 415.0, 0.98) == pytest.approx(120_000 / (math.sqrt(3) * 415 * 0.98))
     assert electrical.phase_imbalance(100.0, 100.0, 130.0, rating_a=250.0) == pytest.approx(0.2 / 1.1)
     assert math.isnan(electrical.phase_imbalance(1.0, 2.0, 3.0, rating_a=250.0))
-    assert electrical.pair_load(110.0, 110.0, 250.0, 300.0) == pytest.approx(1.1)
+    assert electrical.spare_load(220.0, [0.8 * 250.0, 0.8 * 300.0]) == pytest.approx(1.1)
     assert electrical.spare_load(900.0, [500.0, 500.0, 400.0]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="two units"):
         electrical.spare_load(1.0, [500.0])
@@ -142,7 +142,6 @@ FUNCTIONS: list[tuple[str, Callable[..., Any], Bounds]] = [
     ("apparent power", electrical.apparent_power_kva, ((0, 200), (-1, 1))),
     ("line current", electrical.line_current_a, ((0, 200), (-10, 480), (-1, 1))),
     ("imbalance", lambda *a: electrical.phase_imbalance(*a, rating_a=250.0), ((0, 300), (0, 300), (0, 300))),
-    ("pair load", lambda *a: electrical.pair_load(*a, rating_a=250.0, rating_b=250.0), ((0, 300), (0, 300))),
     ("spare load", lambda a: electrical.spare_load(a, [500.0, 500.0]), ((0, 900),)),
 ]
 EVERY = pytest.mark.parametrize(
