@@ -17,7 +17,7 @@ from dcim.core.points import Point
 from dcim.core.topology import Medium
 from dcim.detect.circuits import circuits
 from dcim.detect.traces import Floats
-from dcim.detect.wide import Bools, Numbers, Wide, by_group, median, over, steady
+from dcim.detect.wide import Numbers, Wide, by_group, median, over, steady
 from dcim.physics.fluids import PG25, Fluid
 from dcim.physics.hydraulics import heat_carried_kw, restriction
 
@@ -145,8 +145,6 @@ class Balance:
     """Its power over the sum of what feeds it; NaN unless all of it is told."""
     supply_c: Floats
     """[racks, bins]."""
-    load_steady: Bools
-    """[racks, bins]."""
 
 
 def measure(racks: Racks, wide: Wide, settings: BalanceSettings) -> Balance:
@@ -179,7 +177,6 @@ def measure(racks: Racks, wide: Wide, settings: BalanceSettings) -> Balance:
         supply_apart_k=supply_c - middle[racks.circuit],
         feeds_share=over(power, both, settings.bins_min) / over(fed, both, settings.bins_min),
         supply_c=supply,
-        load_steady=calm,
     )
 
 

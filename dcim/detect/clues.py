@@ -17,7 +17,6 @@ class Signal(StrEnum):
     PRESSURE = "pressure"
     FLOW = "flow"
     MAKE_UP = "make-up"
-    CONTACT = "contact"
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,8 +328,6 @@ class _Look:
         volume_l = wide.lasts(cdus.volume)
         self.volume_l = np.where(volume_l > 0.0, volume_l, settings.loop_l)
         self.none = np.zeros(len(cdus.assets), np.bool_)
-        """By CDU: whether its facility water is found warm or lost, once that is judged."""
-        self.warm_water = self.none.copy()
 
     def _name(self, row: int) -> str:
         return self.map.cdus.assets[row].name
@@ -373,7 +371,6 @@ class _Look:
         lost = (share < settings.lost_share) & open_ & loaded
         lostish = (share < settings.lost_back) & open_ & loaded
         found = warm | too_near | lost
-        self.warm_water = found | lostish
 
         def make(row: int) -> Finding:
             name = self._name(row)
