@@ -692,7 +692,9 @@ def _store(settings: Settings, clock: Clock, index: PointIndex, series: SeriesBo
             )
             closing.enter_context(store)
         elif settings.store.kind == "embedded":
-            store = closing.enter_context(EmbeddedStore(settings.store.path, clock, _retention(settings.store)))
+            store = closing.enter_context(
+                EmbeddedStore(settings.store.path, clock, _retention(settings.store), settings.store.memory_mb)
+            )
             index.restore(store.recall())
         else:
             store = closing.enter_context(contextlib.closing(MemoryStore(retention=_retention(settings.store))))

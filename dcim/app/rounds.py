@@ -35,7 +35,7 @@ class Rounds:
         self.detectors = tuple(detectors)
         self._in_turn = len(self.detectors) if in_turn is None else in_turn
         self._tick_s = tick_s
-        self._needed = [_numbers(Plant(), detector) for detector in self.detectors]
+        self._needed = self.needs(Plant())
         self._looked: dict[str, _Looked] = {}
         self._lookers = ThreadPoolExecutor(LOOKERS, "looker")
 
@@ -44,10 +44,14 @@ class Rounds:
         """What is not to be believed, by each detector's last look."""
         return frozenset[int]().union(*(looked.distrusted for looked in self._looked.values()))
 
-    def know(self, plant: Plant) -> npt.NDArray[np.intp]:
-        """Looks up which points each detector wants to be shown; answers all of them."""
-        self._needed = [_numbers(plant, detector) for detector in self.detectors]
-        return np.concatenate([np.zeros(0, np.intp), *self._needed])
+    def needs(self, plant: Plant) -> list[npt.NDArray[np.intp]]:
+        """Which points each detector wants to be shown. Any thread may ask."""
+        return [_numbers(plant, detector) for detector in self.detectors]
+
+    def know(self, needs: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:
+        """Takes over what detectors want to be shown from the next round on; answers all of it."""
+        self._needed = needs
+        return np.concatenate([np.zeros(0, np.intp), *needs])
 
     def look(self, window: Window, plant: Plant, at: datetime) -> list[Said]:
         """One round: the answers of those that it is time for, in the order of the detectors."""

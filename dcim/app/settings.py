@@ -257,6 +257,8 @@ class Store(_Section):
     path: Path = Path("data/telemetry.duckdb")
     points_max: int = Field(default=2_000_000, ge=1_000, le=4_000_000_000)
     """More points than this are refused and counted."""
+    memory_mb: int = Field(default=1024, ge=128, le=1_048_576)
+    """Of the embedded store: blocks of the file that it keeps in memory, and what its queries work in."""
     retention: StoreRetention = StoreRetention()
     influx: StoreInflux | None = None
 

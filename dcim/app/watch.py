@@ -15,7 +15,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,6 +56,18 @@ KEEP_EVERY = timedelta(minutes=10)
 """How often norms are written down: they take a day and more to learn."""
 SURVEY_PAUSE_S = 0.2
 """Least time between two surveys of the plant; a tenth of the time at most goes into them."""
+
+
+class _Survey(NamedTuple):
+    """The plant anew, and what follows from it for those who look."""
+
+    plant: Plant
+    hall: halls.Hall
+    wakes: list[npt.NDArray[np.bool_]]
+    """By sentinel: does this point's arrival wake it."""
+    wakes_any: npt.NDArray[np.bool_]
+    needs: list[npt.NDArray[np.intp]]
+    """By detector: the points that it wants to be shown."""
 
 
 class Watch:
@@ -104,6 +116,8 @@ class Watch:
         self._shown: dict[str, tuple[object, bool]] = {}
         self._told_us = to_us(clock())
         self._survey_due = 0.0
+        self._changed = 0  # how often it was changed what detectors look for
+        self._surveying = False  # one at a time; whoever asks meanwhile goes on with the plant that is known
         self._keep, self._kept_at = keep, clock()
         self._asked = np.zeros(0, np.intp)  # points that detectors want to be shown
         self._looking = asyncio.Lock()  # held while detectors look, and what they found is applied
@@ -189,7 +203,8 @@ class Watch:
         last reading on. Raises what `change` raises."""
         async with self._looking:
             await change()
-            before, self._asked = self._asked, self._rounds.know(self.plant)
+            self._changed += 1
+            before, self._asked = self._asked, self._rounds.know(self._rounds.needs(self.plant))
             self._window.only(self._asked)
             new = np.setdiff1d(self._asked, before)
             if len(new):
@@ -325,28 +340,39 @@ class Watch:
         """Takes in what metadata changed of the plant, at a pace that a large plant can bear, and looks at what had
         arrived of the points that were not known yet."""
         loop = asyncio.get_running_loop()
-        if self.plant.version == self._index.version or loop.time() < self._survey_due:
+        if self._surveying or self.plant.version == self._index.version or loop.time() < self._survey_due:
             return
-        began = loop.time()
-        before, self.plant = self.plant, survey(self._index, self._placements)
-        self.hall = halls.lay_out(self.plant)
-        points = len(self._index)  # asked once: the thread that decodes goes on adding
-        self._wakes, self._wakes_any = [], np.zeros(points, np.bool_)
-        for sentinel in self._sentinels:
-            wakes = np.zeros(points, np.bool_)
-            wakes[_numbers(self.plant.of(*sentinel.quantities))] = True
-            self._wakes.append(wakes)
-            self._wakes_any |= wakes
-        unseen, self._unseen = self._unseen, np.zeros(points, np.bool_)
+        self._surveying, began, changed = True, loop.time(), self._changed
+        try:
+            found = await asyncio.to_thread(self._survey_plant)
+        finally:
+            self._surveying = False
+        before, self.plant, self.hall, self._wakes = self.plant, found.plant, found.hall, found.wakes
+        self._wakes_any = found.wakes_any
+        unseen, self._unseen = self._unseen, np.zeros(len(self._wakes_any), np.bool_)
         self._unseen[: len(unseen)] = unseen & self._wakes_any[: len(unseen)]
-        self._asked = self._rounds.know(self.plant)
+        same = changed == self._changed  # else detectors were asked before they knew what to look for
+        self._asked = self._rounds.know(found.needs if same else self._rounds.needs(self.plant))
         self._window.only(self._asked)
         arrived = self.latest.readings(sorted(self.plant.points.keys() - before.points.keys()))
         self._window.offer(arrived)
         self._mark(arrived.point)
+        self._offered.set()  # whoever surveyed: what is marked is looked at by the loop of arrivals
         self._engine.follow(self.plant.topology, self.plant.assets)
         self._survey_due = loop.time() + max(SURVEY_PAUSE_S, 10 * (loop.time() - began))
         self._hub.publish("hall", event("plant", {}))
+
+    def _survey_plant(self) -> _Survey:
+        """What is known now, in a worker thread: a large plant takes seconds, and sockets are read meanwhile."""
+        plant = survey(self._index, self._placements)
+        points = len(self._index)  # asked once: the thread that decodes goes on adding
+        wakes, wakes_any = [], np.zeros(points, np.bool_)
+        for sentinel in self._sentinels:
+            woken = np.zeros(points, np.bool_)
+            woken[_numbers(plant.of(*sentinel.quantities))] = True
+            wakes.append(woken)
+            wakes_any |= woken
+        return _Survey(plant, halls.lay_out(plant), wakes, wakes_any, self._rounds.needs(plant))
 
     def _mark(self, points: npt.NDArray[np.uint32]) -> None:
         """Remembers which points arrived that a sentinel wants to see. What the plant does not know yet is marked when

@@ -149,7 +149,7 @@ def tell(racks: int, pace_s: float, looks: int) -> None:
     wall = np.zeros(looks)
     for number in range(looks):
         rounds = Rounds(detectors, 1.0, in_turn=2)
-        rounds.know(full.plant)
+        rounds.know(rounds.needs(full.plant))
         began = time.perf_counter()
         rounds.look(window, full.plant, at(until_s))
         wall[number] = time.perf_counter() - began

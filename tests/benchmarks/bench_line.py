@@ -1,13 +1,15 @@
 """What a message costs one collector process, all told: `dcim serve` from the socket to the disk and the PUBACK.
 
-    python -m tests.benchmarks.bench_line [--points 20000] [--messages 200000] [--rounds 3] [--soak 600] [--hold RATE]
+    python -m tests.benchmarks.bench_line [--points 20000] [--messages 200000] [--rounds 3] [--soak 600 --warm 720]
+        [--hold RATE]
 
 The messages are those of tests/load.py: racks and their meters, 144 bytes of JSON each, QoS 1. Counted is the CPU time
 of the service's process with all its threads: decoding, the commit in DuckDB, the ledger, detectors, alarms, API. It
 is held against what aiomqtt spends on merely receiving the same messages from the same Mosquitto. Rounds take turns, so
 that what else the machine does strikes all alike; a figure is the median of its rounds, with the least and the most.
 
---soak holds half of the pace that was reached for so many seconds and prints a line a minute; it is off by default."""
+--soak holds half of the pace that was reached for so many seconds and prints a line a minute; it is off by default.
+--warm holds it for so long before: detectors look back ten minutes, and memory grows until as much is there."""
 
 from __future__ import annotations
 
@@ -38,7 +40,6 @@ FEW = 1_000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REST_S = 10.0
-WINDOW_BYTES = 16 * 1024**2
 
 
 class Round(NamedTuple):
@@ -73,13 +74,12 @@ def source(name: str, kind: str, where: str) -> str:
 
 
 @contextlib.contextmanager
-def listening(points: int, alarms: str = "") -> Iterator[tuple[Running, Sender]]:
-    """A service with our own ear, that many points described, and a device that is connected to it. alarms: settings
-    of that section."""
+def listening(points: int) -> Iterator[tuple[Running, Sender]]:
+    """A service with our own ear, that many points described, and a device that is connected to it."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="dcim-bench-") as folder,
-        serving(Path(folder), alarms + source("bus", "listener", f'bind = "127.0.0.1:{port}"')) as service,
+        serving(Path(folder), source("bus", "listener", f'bind = "127.0.0.1:{port}"')) as service,
     ):
         wait_for("the listener", lambda: service.ledger("bus")["connected"])
         describe("127.0.0.1", port, points)
@@ -237,24 +237,26 @@ def tell(name: str, rows: list[Round], ratio: str) -> None:
     )
 
 
-def hold(points: int, rate: float, seconds: float, line_s: float) -> None:
-    """Prints how long messages wait for their PUBACK at this pace, and what memory does, line by line. The detectors'
-    window is bounded to WINDOW_BYTES, so that it is soon full and what grows then is something else."""
+def hold(points: int, rate: float, seconds: float, line_s: float, warm_s: float) -> None:
+    """Prints how long messages wait for their PUBACK at this pace, and what memory does, line by line. What comes of
+    the first `warm_s` seconds is printed and not judged."""
     print(f"\nheld at {rate:,.0f} messages a second, {points:,} points, our listener: from PUBLISH to PUBACK, memory")
-    with listening(points, f"window_bytes_max = {WINDOW_BYTES}\n") as (service, sender):
-        pid, sizes = service.process.pid, []
-        for number in range(max(1, round(seconds / line_s))):
+    with listening(points) as (service, sender):
+        pid, sizes, lines = service.process.pid, [], round(warm_s / line_s)
+        for number in range(lines + max(1, round(seconds / line_s))):
             sender.waits_s.clear()
             before = cpu_s(pid)
             count = int(rate * line_s)
             sender.run(count, now_ms(), rate, follow_clock=True)
             waits_ms = np.array(sender.waits_s) * 1000
             p50, p99 = np.quantile(waits_ms, [0.5, 0.99])
-            sizes.append(rss_mb(pid))
-            cpu_us = (cpu_s(pid) - before) / count * 1e6
+            size, cpu_us = rss_mb(pid), (cpu_s(pid) - before) / count * 1e6
+            if number >= lines:
+                sizes.append(size)
             print(
                 f"  {(number + 1) * line_s:5.0f} s   p50 {p50:5.0f} ms   p99 {p99:5.0f} ms   "
-                f"longest {waits_ms.max():5.0f} ms   {cpu_us:5.2f} µs each   {sizes[-1]:6.0f} MB",
+                f"longest {waits_ms.max():5.0f} ms   {cpu_us:5.2f} µs each   {size:6.0f} MB"
+                f"{'' if number >= lines else '   (warming up)'}",
                 flush=True,
             )
         middle = median(sizes)
@@ -269,6 +271,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=200_000, help="a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="hold half of the pace for so long")
+    parser.add_argument("--warm", type=float, default=0.0, metavar="SECONDS", help="before that, so long")
     parser.add_argument("--hold", type=float, metavar="RATE", help="hold this pace, messages a second, and no more")
     parser.add_argument("--receive", nargs=3, metavar=("PORT", "COUNT", "LEVEL"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -280,11 +283,11 @@ def main() -> int:
     print(", ".join(f"{name} {version(name)}" for name in names) + f"; payload {PAYLOAD_BYTES} bytes, QoS 1")
     print(subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.splitlines()[0])
     if args.hold:
-        hold(args.points, args.hold, args.soak or 10.0, 60.0 if args.soak else 5.0)
+        hold(args.points, args.hold, args.soak or 10.0, 60.0 if args.soak else 5.0, args.warm)
         return 0
     against_aiomqtt(FEW, args.messages, args.rounds)
     rate = against_fewer_points(args.points, args.messages, args.rounds)
-    hold(args.points, rate / 2, args.soak or 10.0, 60.0 if args.soak else 5.0)
+    hold(args.points, rate / 2, args.soak or 10.0, 60.0 if args.soak else 5.0, args.warm)
     return 0
 
 

@@ -132,6 +132,27 @@ def test_a_point_that_is_described_later_is_looked_at_then() -> None:
     asyncio.run(scenario())
 
 
+def test_what_another_loop_finds_described_is_looked_at_though_nothing_more_arrives() -> None:
+    async def scenario() -> None:
+        index, sentinel = PointIndex(), Noting()
+        described(index, 1)
+        index.locate("s|t|late")
+        watch = made(index, sentinel)
+        watch.offer(values(range(2), 1.0), 1)
+        attending = asyncio.create_task(watch.attend())
+        async with asyncio.timeout(10):
+            while not sentinel.shown:
+                await asyncio.sleep(0.01)
+            index.describe(Point(1, "s|t|late", "s", "r-1", "Rack", "r-1", "RackLeakDetect", unit=""))
+            watch._survey_due = 0.0  # its pause is over
+            await watch._refresh()
+            while not any(1 in shown.point for shown in sentinel.shown):
+                await asyncio.sleep(0.01)
+        attending.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_a_look_earns_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         index, sentinel = PointIndex(), Noting()

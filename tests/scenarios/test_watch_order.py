@@ -76,7 +76,7 @@ def watch(*lookers: Looker, in_turn: int | None = None) -> Watch:
 def survey(watching: Watch, second: float) -> int:
     window = Window(timedelta(seconds=60))
     window.offer(now(healthy(LOOPS), second))
-    watching._rounds.know(LOOPS.plant)
+    watching._rounds.know(watching._rounds.needs(LOOPS.plant))
     return len(watching._survey(window, LOOPS.plant, at(second)))
 
 
@@ -94,7 +94,7 @@ def test_who_looks_at_the_same_time_is_shown_what_was_distrusted_before_and_answ
     watching = watch(doubter, *others, in_turn=1)
     window = Window(timedelta(seconds=60))
     window.offer(now(healthy(LOOPS), 0.0))
-    watching._rounds.know(LOOPS.plant)
+    watching._rounds.know(watching._rounds.needs(LOOPS.plant))
     said = watching._rounds.look(window, LOOPS.plant, at(0.0))
     assert [detection.distrusted for _, detection in said] == [one.distrusts for one in (doubter, *others)]
     assert all(other.believed == {LOOPS["r-1", "RackPower"]} for other in others)
