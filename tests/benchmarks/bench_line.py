@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -237,12 +238,37 @@ def tell(name: str, rows: list[Round], ratio: str) -> None:
     )
 
 
+class Gauge:
+    """A process's memory, read every second by a thread of its own: what detectors work on comes and goes."""
+
+    def __init__(self, pid: int) -> None:
+        self.sizes_mb: list[float] = []
+        self._pid, self._over = pid, threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while not self._over.wait(1.0):
+            self.sizes_mb.append(rss_mb(self._pid))
+
+    def take(self) -> tuple[float, float]:
+        """Median and greatest since the last time."""
+        sizes, self.sizes_mb = self.sizes_mb, []
+        return median(sizes), max(sizes)
+
+    def stop(self) -> None:
+        """Reads no more."""
+        self._over.set()
+        self._reader.join()
+
+
 def hold(points: int, rate: float, seconds: float, line_s: float, warm_s: float) -> None:
     """Prints how long messages wait for their PUBACK at this pace, and what memory does, line by line. What comes of
     the first `warm_s` seconds is printed and not judged."""
     print(f"\nheld at {rate:,.0f} messages a second, {points:,} points, our listener: from PUBLISH to PUBACK, memory")
     with listening(points) as (service, sender):
-        pid, sizes, lines = service.process.pid, [], round(warm_s / line_s)
+        pid, lines = service.process.pid, round(warm_s / line_s)
+        gauge, usual, greatest = Gauge(pid), [], []
         for number in range(lines + max(1, round(seconds / line_s))):
             sender.waits_s.clear()
             before = cpu_s(pid)
@@ -250,17 +276,25 @@ def hold(points: int, rate: float, seconds: float, line_s: float, warm_s: float)
             sender.run(count, now_ms(), rate, follow_clock=True)
             waits_ms = np.array(sender.waits_s) * 1000
             p50, p99 = np.quantile(waits_ms, [0.5, 0.99])
-            size, cpu_us = rss_mb(pid), (cpu_s(pid) - before) / count * 1e6
+            cpu_us = (cpu_s(pid) - before) / count * 1e6
+            size, peak = gauge.take()
             if number >= lines:
-                sizes.append(size)
+                usual.append(size)
+                greatest.append(peak)
             print(
                 f"  {(number + 1) * line_s:5.0f} s   p50 {p50:5.0f} ms   p99 {p99:5.0f} ms   "
-                f"longest {waits_ms.max():5.0f} ms   {cpu_us:5.2f} µs each   {size:6.0f} MB"
+                f"longest {waits_ms.max():5.0f} ms   {cpu_us:5.2f} µs each   "
+                f"{size:6.0f} MB, at most {peak:.0f}"
                 f"{'' if number >= lines else '   (warming up)'}",
                 flush=True,
             )
-        middle = median(sizes)
-        print(f"  memory: {min(sizes) / middle - 1:+.1%} … {max(sizes) / middle - 1:+.1%} around {middle:.0f} MB")
+        gauge.stop()
+        for what, sizes in (("median of each line", usual), ("greatest of each line", greatest)):
+            middle = median(sizes)
+            print(
+                f"  memory, {what}: {min(sizes) / middle - 1:+.1%} … {max(sizes) / middle - 1:+.1%} "
+                f"around {middle:.0f} MB"
+            )
         account = service.ledger("bus")
         print(f"  ledger: received {account['received']:,}, balance {account['balance']}")
 

@@ -139,16 +139,22 @@ def test_what_another_loop_finds_described_is_looked_at_though_nothing_more_arri
         index.locate("s|t|late")
         watch = made(index, sentinel)
         watch.offer(values(range(2), 1.0), 1)
-        attending = asyncio.create_task(watch.attend())
-        async with asyncio.timeout(10):
-            while not sentinel.shown:
-                await asyncio.sleep(0.01)
+
+        async def describe() -> None:
+            """What the loop of ticks does, once arrivals have been looked at and there is nothing left to do."""
+            await asyncio.sleep(0.1)
             index.describe(Point(1, "s|t|late", "s", "r-1", "Rack", "r-1", "RackLeakDetect", unit=""))
             watch._survey_due = 0.0  # its pause is over
             await watch._refresh()
-            while not any(1 in shown.point for shown in sentinel.shown):
-                await asyncio.sleep(0.01)
-        attending.cancel()
+
+        describing: list[asyncio.Task[None]] = []
+
+        def looked_at() -> bool:
+            if sentinel.shown and not describing:
+                describing.append(asyncio.create_task(describe()))
+            return any(1 in shown.point for shown in sentinel.shown)
+
+        await attend(watch, looked_at)
 
     asyncio.run(scenario())
 
