@@ -40,6 +40,17 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
+SHELF_MAX = MappingProxyType(
+    {
+        Priority.CRITICAL: timedelta(hours=1),
+        Priority.HIGH: timedelta(hours=4),
+        Priority.MEDIUM: timedelta(hours=12),
+        Priority.LOW: timedelta(hours=72),
+    }
+)
+"""How long an alarm may be shelved at a time: within a shift for what is urgent, over a weekend for what is not."""
+
+
 class State(StrEnum):
     """What has become of an alarm. The letters are those of the figure of states in ISA-18.2."""
 
