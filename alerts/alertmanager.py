@@ -304,8 +304,8 @@ def _link(view: AlarmView, console: str) -> str:
 
 
 def _is_about(silence: Silence, wanted: Sequence[Matcher]) -> bool:
-    """Whether what is asked for fits what its matchers name, as if that were labels."""
-    return fit_all(wanted, {each.name: each.value for each in silence.matchers})
+    """Whether each matcher that is asked for is one of its own, to the letter."""
+    return all(each in silence.matchers for each in wanted)
 
 
 _PHASES = {SilencePhase.ACTIVE: 0, SilencePhase.PENDING: 1, SilencePhase.EXPIRED: 2}

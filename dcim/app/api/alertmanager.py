@@ -220,7 +220,7 @@ async def _post_alerts(request: Request, ctx: Context) -> Response:
         wrong.append(f"{full} alerts were not taken in: as many from outside stand as may")
     if wrong:
         raise Refused("; ".join(dict.fromkeys(wrong))[:2_000])
-    return Response(status_code=200, media_type=_JSON)
+    return Response(status_code=200)
 
 
 def _check_form(number: int, row: object) -> None:
@@ -230,7 +230,7 @@ def _check_form(number: int, row: object) -> None:
     if "labels" not in row or row["labels"] is None:
         raise Malformed(602, f"{number}.labels in body is required")
     for name in ("labels", "annotations"):
-        pairs = row.get(name) or {}
+        pairs = {} if row.get(name) is None else row[name]
         if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
             raise Malformed(400, f"parsing alerts body failed: {number}.{name} is no object of strings", 400)
     link = row.get("generatorURL") or ""
@@ -269,7 +269,7 @@ async def _silence(request: Request, ctx: Context) -> Response:
     if found is None:
         found = next((shelf for _, shelf in _shelves(ctx) if shelf.id == silence_id), None)
     if found is None:
-        return Response(status_code=404, media_type=_JSON)
+        return Response(status_code=404)
     return _json(am.silence_body(found, ctx.clock()))
 
 
@@ -301,13 +301,13 @@ async def _delete_silence(request: Request, ctx: Context) -> Response:
         except UnknownSilence as error:
             raise Refused("silence not found", _NOT_ENDED) from error
         ctx.watch.say(done.transitions)
-        return Response(status_code=200, media_type=_JSON)
+        return Response(status_code=200)
     act = Unshelve(NOBODY, "", origin) if shelved.state is State.SHELVED else BringBack(NOBODY, "", origin)
     acted = await ctx.engine.act([(shelved.id, shelved.version)], act, at)
     for _, refusal in acted.refused:
         raise Refused(refusal.what, _NOT_ENDED)
     ctx.watch.say(acted.transitions)
-    return Response(status_code=200, media_type=_JSON)
+    return Response(status_code=200)
 
 
 async def _change_shelf(ctx: Context, view: AlarmView, shelf: Silence, wanted: Silence, at: datetime) -> str:
@@ -405,7 +405,7 @@ async def _body(request: Request, name: str, kind: type[Any]) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(400, f"parsing {name} body failed: {error}", 400) from error
     if told is None:
-        raise Malformed(602, f"{name} in body is required")
+        return kind()
     if not isinstance(told, kind):
         raise Malformed(400, f"parsing {name} body failed: it is no {kind.__name__}", 400)
     return told
