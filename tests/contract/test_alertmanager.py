@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from alerts import alertmanager as am
+from dcim.app.api.alertmanager import BODY_MAX
 from dcim.app.settings import NoticeRoute, Notices, WebhookReceiver
 from dcim.core.times import now
 from tests.contract.inside import Inside, inside
-from tests.contract.test_alarm_api import wet
+from tests.contract.test_alarm_api import do, wet
 from tests.servers import alertmanager
 
 JSON = {"Content-Type": "application/json"}
@@ -404,3 +405,214 @@ def test_amtool_reads_whom_alarms_go_to(tmp_path: Path) -> None:
             assert said.decode().strip() == wanted
 
     inside(scenario, notices=notices)
+
+
+# --- What ours alone does ---------------------------------------------------------------------------------------------
+
+API = "/alertmanager/api/v2"
+
+
+async def post(hall: Inside, path: str, body: object, status: int = 200) -> Any:
+    answer = await hall.client.post(f"{API}{path}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json() if answer.content else None
+
+
+async def states(hall: Inside, query: str = "") -> dict[str, tuple[str, list[str], list[str]]]:
+    """By alertname and asset: state, and by what it is hidden."""
+    return {
+        " ".join(one["labels"].get(name, "") for name in ("alertname", "asset")).strip(): (
+            one["status"]["state"], one["status"]["silencedBy"], one["status"]["inhibitedBy"],
+        )
+        for one in await hall.get(f"{API}/alerts{query}")
+    }  # fmt: skip
+
+
+def test_nothing_else_answers_below_it_and_asking_changes_nothing() -> None:
+    async def scenario(hall: Inside) -> None:
+        await wet(hall, "R1")
+        await post(hall, "/silences", silence(("asset", "R9")))
+        engine = hall.service.context.engine
+        before = (engine.seq, engine.silences())
+        for path in ("", "/", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/status", "/api/v2", "/api/v2/",
+                     "/alertmanager/api/v2/status", "/api/v2/status/", "/api/prom/configs", "/index.html"):  # fmt: skip
+            answer = await hall.client.get(f"/alertmanager{path}", follow_redirects=True)
+            assert answer.status_code == 404, path
+        for path in ("/status", "/receivers", "/alerts", "/alerts/groups", "/silences", f"/silence/{NOWHERE}"):
+            answer = await hall.client.get(f"{API}{path}")
+            assert answer.headers["cache-control"] == "no-store"
+            head = await hall.client.head(f"{API}{path}")
+            assert head.status_code == 405
+        told = (await hall.client.get("/alertmanager/metrics")).text
+        assert f'version="{am.API_VERSION}"}} 1\n' in told
+        assert (engine.seq, engine.silences()) == before
+
+    inside(scenario)
+
+
+def test_a_shelf_of_the_console_is_a_silence_and_ends_like_one() -> None:
+    async def scenario(hall: Inside) -> None:
+        found = await wet(hall, "R1", "R2")
+        await do(hall, found["R1"], "shelve", reason="being wiped", for_s=600)
+        await do(hall, found["R2"], "out-of-service", reason="torn")
+        (shelf, gone) = await hall.get(f"{API}/silences")
+        assert (shelf["createdBy"], shelf["comment"], gone["comment"]) == ("ana", "being wiped", "torn")
+        assert gone["endsAt"].startswith("9999-")
+        assert {row["name"]: row["value"] for row in shelf["matchers"]} == {
+            "alertname": "rack-leak-wet", "asset": "R1", "kind": "leak_wet", "qualifier": "RackLeakDetect",
+            "site": "titan",
+        }  # fmt: skip
+        told = await states(hall)
+        assert told["rack-leak-wet R1"] == ("suppressed", [shelf["id"]], [])
+        assert told["rack-leak-wet R2"] == ("suppressed", [gone["id"]], [])
+        assert await hall.get(f"{API}/silence/{shelf['id']}") == shelf
+
+        longer = {**shelf, "endsAt": ahead(minutes=50), "comment": "still wet"}
+        assert await post(hall, "/silences", longer) == {"silenceID": shelf["id"]}
+        assert (await hall.get(f"{API}/silence/{shelf['id']}"))["comment"] == "still wet"
+        said = await post(hall, "/silences", {**shelf, "endsAt": ahead(hours=9)}, 400)
+        assert "shelved for" in said
+        said = await post(hall, "/silences", {**longer, "matchers": silence(("a", "b"))["matchers"]}, 400)
+        assert "shelf of one alarm" in said
+        assert "return it to service" in await post(hall, "/silences", {**gone, "endsAt": ahead(minutes=5)}, 400)
+
+        for one in (shelf, gone):
+            assert (await hall.client.delete(f"{API}/silence/{one['id']}")).status_code == 200
+        assert await hall.get(f"{API}/silences") == []
+        assert {state for state, _, _ in (await states(hall)).values()} == {"active"}
+        history = await hall.get(f"/api/v1/alarms/{found['R1']['id']}/history")
+        assert [(row["change"], row["by"], row["comment"]) for row in history] == [
+            ("activated", "", ""),
+            ("shelved", "ana", "being wiped"),
+            ("shelved", "ana", "still wet"),
+            ("unshelved", "Alertmanager API", ""),
+        ]
+
+    inside(scenario)
+
+
+def test_what_the_design_hides_is_inhibited() -> None:
+    async def scenario(hall: Inside) -> None:
+        end = (now() + timedelta(minutes=5)).isoformat()
+        await wet(hall, "R1")
+        window = (
+            await hall.client.post(
+                "/api/v1/maintenance", json={"by": "day shift", "reason": "filter", "site": "titan", "end": end}
+            )
+        ).json()
+        await post(hall, "/alerts", [{"labels": {"alertname": "Slow", "site": "titan", "asset": "R1"}}])
+        assert await states(hall, "?filter=alertname%3DSlow") == {"Slow R1": ("suppressed", [], [window["id"]])}
+        assert await states(hall, "?inhibited=false") == {"rack-leak-wet R1": ("active", [], [])}
+
+    inside(scenario)
+
+
+def test_an_alert_from_outside_becomes_an_alarm_like_any_other() -> None:
+    async def scenario(hall: Inside) -> None:
+        alert = {
+            "labels": {"alertname": "DiskFull", "severity": "error", "instance": "h1", "job": "node"},
+            "annotations": {
+                "summary": "disk full", "description": "98 % of /var", "runbook_url": "https://wiki.example/disk",
+            },
+            "generatorURL": "http://prom.example/graph",
+        }  # fmt: skip
+        await post(hall, "/alerts", [alert])
+        (alarm,) = (await hall.get("/api/v1/alarms"))["items"]
+        assert (alarm["title"], alarm["summary"], alarm["site"], alarm["asset"], alarm["priority_word"]) == (
+            "DiskFull: h1", "disk full", "external", "h1", "high",
+        )  # fmt: skip
+        assert (alarm["rule"], alarm["kind"], alarm["check_first"]) == (
+            "external-high", "external_alert", ["Runbook: https://wiki.example/disk"],
+        )  # fmt: skip
+        assert alarm["rationale"]["cause"] == "98 % of /var"
+        assert {row["what"]: row["shows"] for row in alarm["evidence"]}["generator URL"] == alert["generatorURL"]
+        await do(hall, alarm, "acknowledge")
+        await post(hall, "/alerts", [alert])  # told again: the same alarm
+        (again,) = (await hall.get("/api/v1/alarms"))["items"]
+        assert (again["id"], again["state"]) == (alarm["id"], "acknowledged")
+        await post(hall, "/alerts", [{**alert, "endsAt": ahead(seconds=-1), "startsAt": ahead(minutes=-1)}])
+        assert (await hall.get("/api/v1/alarms"))["items"] == []
+        assert 'dcim_external_alerts_total{what="taken"} 3.0' in (await hall.client.get("/metrics")).text
+        assert {rule["name"] for rule in await hall.get("/api/v1/rules")} >= {"external-high"}
+
+    inside(scenario)
+
+
+HOSTILE: list[tuple[dict[str, Any], int, str]] = [
+    ({"labels": {"alertname": "x" * 3_000}}, 400, "2048 characters"),
+    ({"labels": {f"l{number}": "v" for number in range(65)}}, 400, "64 labels"),
+    ({"labels": {"a": "b"}, "annotations": {f"n{number}": "v" for number in range(25)}}, 400, "24 annotations"),
+    ({"labels": {"alertname": "a\x00b"}}, 400, "cannot be kept"),
+    ({"labels": {"a": "b"}, "generatorURL": 5}, 400, "is no string"),
+    ({"labels": {"a": "b"}, "startsAt": "2026-13-01T00:00:00Z"}, 400, "no time"),
+    ({"labels": {"a": "b"}, "startsAt": "0001-01-01T00:00:00+14:00"}, 400, "no time"),
+    ({"labels": {"a": "b"}, "startsAt": 5}, 400, "no time"),
+    ({"labels": {"a\nb": "c"}}, 400, "invalid name"),
+]
+
+
+def test_hostile_alerts_are_refused_in_words_or_made_harmless() -> None:
+    async def scenario(hall: Inside) -> None:
+        for body, status, words in HOSTILE:
+            said = json.dumps(await post(hall, "/alerts", [body], status))
+            assert words in said, said
+            assert len(said) < 2_500
+        good = {"labels": {"alertname": "Good"}}
+        said = await post(hall, "/alerts", [{"labels": {"1": "x"}}, good], 400)
+        assert "invalid name" in said
+        assert list(await states(hall)) == ["Good"]  # what can be read is taken in, whatever is wrong with the rest
+        odd = {
+            "labels": {"alertname": "<script>", "site": "\x1b[31m", "instance": "=1+1\r\nBcc: x", "n": "{}|\"'"},
+            "annotations": {"summary": "<img src=x>\r\n\x1b[2J" + "y" * 9_000},
+            "generatorURL": "javascript:alert(1)",
+        }
+        await post(hall, "/alerts", [odd])
+        (alarm,) = [each for each in (await hall.get("/api/v1/alarms"))["items"] if "script" in each["title"]]
+        assert (alarm["site"], alarm["asset"]) == ("external", "")
+        assert {row["what"]: row["shows"] for row in alarm["evidence"]}["link"].startswith("left out")
+        (alert,) = [one for one in await hall.get(f"{API}/alerts") if one["labels"]["alertname"] == "<script>"]
+        assert "generatorURL" not in alert
+        assert alert["labels"] == odd["labels"]
+        assert len(alert["annotations"]["summary"]) == 500
+        answer = await hall.client.post(f"{API}/alerts", json=[{"labels": {"a": "b"}, "x": "y" * 200_000}])
+        assert answer.status_code == 200  # larger than what the rest of the API takes
+        answer = await hall.client.post(f"{API}/alerts", content=b"[" + b" " * BODY_MAX + b"]", headers=JSON)
+        assert answer.status_code == 413
+        deep = await hall.client.post(f"{API}/alerts", content=b"[" * 100_000, headers=JSON)
+        assert deep.status_code == 400
+        metrics = (await hall.client.get("/metrics")).text
+        assert 'dcim_external_alerts_total{what="not_valid"} 11.0' in metrics
+
+    inside(scenario)
+
+
+def test_what_stands_and_what_is_silenced_survives_a_restart(tmp_path: Path) -> None:
+    journal = f"sqlite+aiosqlite:///{tmp_path}/alarms.sqlite"
+    kept: dict[str, Any] = {}
+
+    async def before(hall: Inside) -> None:
+        alerts = [
+            {"labels": {"alertname": name, "instance": "h1"}, "annotations": {"summary": "x"}, "endsAt": ahead(hours=5),
+             "generatorURL": "https://prom.example/"}
+            for name in ("Kept", "Hidden")
+        ]  # fmt: skip
+        await post(hall, "/alerts", alerts)
+        await post(hall, "/silences", silence(("alertname", "Hidden")))
+        await post(hall, "/silences", silence(("asset", "R2")))
+        kept["alerts"] = await hall.get(f"{API}/alerts")
+        kept["silences"] = await hall.get(f"{API}/silences")
+        assert await states(hall) == {
+            "Hidden": ("suppressed", [kept["silences"][0]["id"]], []), "Kept": ("active", [], []),
+        }  # fmt: skip
+
+    async def after(hall: Inside) -> None:
+        own = {"updatedAt"}
+        assert [{key: value for key, value in one.items() if key not in own} for one in kept["alerts"]] == [
+            {key: value for key, value in one.items() if key not in own} for one in await hall.get(f"{API}/alerts")
+        ]
+        assert await hall.get(f"{API}/silences") == kept["silences"]
+        await hall.client.delete(f"{API}/silence/{kept['silences'][0]['id']}")
+        assert (await states(hall))["Hidden"][0] == "active"
+
+    inside(before, journal=journal)
+    inside(after, journal=journal)

@@ -201,11 +201,16 @@ async def _filters(request: Request) -> tuple[Matcher, ...]:
 
 async def _post_alerts(request: Request, ctx: Context) -> Response:
     """Alerts of another server. Those that can be read are taken in, whatever is wrong with the others."""
-    rows = await _body(request, "alerts", list)
-    if len(rows) > ALERTS_MAX:
-        raise Refused(f"a body has {ALERTS_MAX} alerts at most")
-    for number, row in enumerate(rows):
-        _check_form(number, row)
+    rows: list[Any] = []
+    try:
+        rows = await _body(request, "alerts", list)
+        if len(rows) > ALERTS_MAX:
+            raise Refused(f"a body has {ALERTS_MAX} alerts at most")
+        for number, row in enumerate(rows):
+            _check_form(number, row)
+    except (Malformed, Refused):
+        ctx.outside.refused[AlertRefusal.NOT_VALID] += max(1, len(rows))  # the whole body is lost
+        raise
     at = ctx.clock()
     taken: list[ExternalAlert] = []
     wrong: list[str] = []
