@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import TypeAlias
 
+from alerts import external
 from alerts.journal import HistoryQuery, Journal
+from alerts.labels import labels_of
 from alerts.lifecycle import (
     CHANGE_OF,
     HIDDEN,
+    SHELF_MAX,
     Acknowledge,
     Act,
     Alarm,
@@ -46,12 +49,14 @@ from alerts.lifecycle import (
     Occurrence,
     Policy,
     Priority,
+    Quiet,
     Raise,
     Reset,
     Shelve,
     State,
     TakeOut,
     Transition,
+    Unshelve,
     advance,
     due,
     fold,
@@ -59,7 +64,21 @@ from alerts.lifecycle import (
     running,
     step,
 )
+from alerts.matchers import Matcher
 from alerts.rules import Rationale, Rule, Ruleset
+from alerts.silences import (
+    OVER_FOR,
+    SILENCES_MAX,
+    Noted,
+    Silence,
+    SilencePhase,
+    Silences,
+    UnknownSilence,
+    check_silence,
+    over,
+    same_silence,
+)
+from alerts.silences import ended as ended_silence
 from alerts.suppression import WINDOWS_MAX, OffOf, Standing, Suppression, Window, check_window, ended
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.errors import DcimError, Permanent
@@ -74,16 +93,6 @@ HIDDEN_MAX = 20_000
 one, and counted. So what is hidden takes no room from what stands."""
 BY_MAX, COMMENT_MAX = 200, 2_000
 """Characters of a person's name and comment."""
-SHELF_MAX = MappingProxyType(
-    {
-        Priority.CRITICAL: timedelta(hours=1),
-        Priority.HIGH: timedelta(hours=4),
-        Priority.MEDIUM: timedelta(hours=12),
-        Priority.LOW: timedelta(hours=72),
-    }
-)
-"""How long an alarm may be shelved at a time: within a shift for what is urgent, over a weekend for what is not."""
-
 Where: TypeAlias = tuple[FindingKind, Subject]
 AssetOf: TypeAlias = Callable[[AssetKey], Asset | None]
 
@@ -196,6 +205,14 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
+class Silenced:
+    """What became of a silence, and of alarms with it."""
+
+    silence: Silence
+    transitions: tuple[Transition, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """A view and what it was made of."""
 
@@ -210,6 +227,10 @@ class _Draft:
 
     at: datetime
     standing: Standing
+    quiet: Quiet | None = None
+    trying: tuple[Matcher, ...] = ()
+    """Of the silences that are active, the matchers that are costly to try on one value at a time."""
+    silences: list[Noted] = field(default_factory=list)
     alarms: dict[AlarmKey, Alarm] = field(default_factory=dict)
     made: list[Transition] = field(default_factory=list)
     refused: int = 0
@@ -249,6 +270,7 @@ class Engine:
         self._keys: dict[FindingKind, dict[Subject, tuple[AlarmKey, ...]]] = {kind: {} for kind in FindingKind}
         self._ids: dict[str, AlarmKey] = {}
         self._due: dict[AlarmKey, datetime] = {}
+        self._silences = Silences()
         self._masks: Counter[str] = Counter()  # by what hides: alarms that it hides now
         self._hid: dict[str, set[AlarmKey]] = {}  # by the alarm that hides: all that it has hidden
         self._versions: dict[str, int] = {}  # by occurrence
@@ -286,6 +308,8 @@ class Engine:
             self._seq = recalled.seq
             for window in await self._journal.windows(at):
                 self._suppression.windows.put(window)
+            for silence in await self._journal.silences(at - OVER_FOR):
+                self._silences.put(silence)
 
     def follow(self, topology: Topology, assets: Mapping[AssetKey, Asset]) -> None:
         """What feeds what has changed. Takes time in proportion to the plant: call it when that changes."""
@@ -302,7 +326,7 @@ class Engine:
         priority that it has; of a rule that is gone, until its condition is looked at again. What is about to begin
         waits for the next look, which knows what hides it now. Raises as `apply` does."""
         async with self._lock:
-            await self._catch_up()
+            await self._catch_up(at)
             before, self._ruleset = self._ruleset, ruleset
             self._suppression.adopt(ruleset)
             self._standing = Standing(ruleset)
@@ -349,8 +373,8 @@ class Engine:
         Raises Permanent as the journal does, and ValueError for a finding of another kind.
         """
         async with self._lock:
-            await self._catch_up()
-            draft = _Draft(at, Standing(self._ruleset, self._standing))
+            await self._catch_up(at)
+            draft = self._draft(at)
             self._judge(detection, kinds, draft)
             await self._commit(draft)
             return self._tell(draft.made)
@@ -358,12 +382,15 @@ class Engine:
     async def elapse(self, at: datetime) -> list[Transition]:
         """Lets time take effect: delays that ran out, escalations. Returns and raises as `apply` does."""
         async with self._lock:
-            await self._catch_up()
-            draft = _Draft(at, Standing(self._ruleset, self._standing))
+            await self._catch_up(at)
+            draft = self._draft(at)
             for _, key in sorted((when, key) for key, when in self._due.items() if when <= at):
                 self._step(key, Elapse(), draft)
+            for silence in self._silences.due(at):
+                self._begin(silence, draft)
             await self._commit(draft)
             self._suppression.windows.forget(at)
+            self._silences.forget(at)
             return self._tell(draft.made)
 
     async def act(self, wishes: Iterable[tuple[str, int | None]], act: Act, at: datetime) -> Acted:
@@ -376,8 +403,8 @@ class Engine:
         """
         _check_act(act, at)
         async with self._lock:
-            await self._catch_up()
-            draft = _Draft(at, Standing(self._ruleset, self._standing))
+            await self._catch_up(at)
+            draft = self._draft(at)
             own: list[int] = []
             refused: list[tuple[str, DcimError]] = []
             for alarm_id, version in wishes:
@@ -422,6 +449,67 @@ class Engine:
             await self._journal.note(window, by, origin, at)
             self._suppression.windows.put(window)
             return window
+
+    async def silence(self, wanted: Silence, at: datetime) -> Silenced:
+        """A person wishes alarms not to be shown for a time: one without an id is made, one with an id is changed or,
+        where it cannot be (`same_silence`), ended in favour of a new one. What stands and fits is shelved in the same
+        write; what the one of before had shelved and no longer fits comes back.
+
+        Raises Mistaken, with the field, for one that our rules do not allow; UnknownSilence for an id that is none's;
+        Transient when the journal did not take it.
+        """
+        _check_person(wanted.by, wanted.comment)
+        if not wanted.comment.strip():
+            raise Mistaken("a comment is wanted: it is the reason for which alarms are shelved", where="comment")
+        check_silence(wanted, self._ruleset, at)
+        async with self._lock:
+            await self._catch_up(at)
+            before = self._silences.get(wanted.id) if wanted.id else None
+            if wanted.id and before is None:
+                raise UnknownSilence(f"there is no silence {wanted.id}")
+            draft = self._draft(at)
+            if before is not None and same_silence(before, wanted, at):
+                made = replace(wanted, starts_at=before.starts_at, updated_at=at, begun=before.begun)
+                if not before.begun:
+                    made = replace(made, starts_at=wanted.starts_at)
+                change = "changed"
+            else:
+                if self._silences.open(at) >= SILENCES_MAX:
+                    raise Mistaken(f"there are {SILENCES_MAX} silences already: expire one of them", where="matchers")
+                if before is not None and before.phase(at) is not SilencePhase.EXPIRED:
+                    gone = ended_silence(before, wanted.by, wanted.origin, at)
+                    draft.silences.append(Noted(gone, "ended", wanted.by, wanted.origin, at))
+                start = max(wanted.starts_at, at)
+                made = replace(wanted, id=str(uuid.uuid4()), starts_at=start, updated_at=at, begun=False)
+                change = "made"
+            if made.phase(at) is SilencePhase.ACTIVE:
+                made = replace(made, begun=True)
+                self._shelve(made, before.id if before is not None else "", draft)
+            draft.silences.append(Noted(made, change, made.by, made.origin, at))
+            await self._commit(draft)
+            return Silenced(made, tuple(self._tell(draft.made)))
+
+    async def expire(self, silence_id: str, by: str, origin: str, at: datetime) -> Silenced:
+        """A person ends a silence before its time: what it shelved comes back. One that is over stays as it is. Raises
+        UnknownSilence, and Transient when the journal did not take it."""
+        _check_person(by, "")
+        async with self._lock:
+            await self._catch_up(at)
+            silence = self._silences.get(silence_id)
+            if silence is None:
+                raise UnknownSilence(f"there is no silence {silence_id}")
+            if silence.phase(at) is SilencePhase.EXPIRED:
+                return Silenced(silence, ())
+            draft, silence = self._draft(at), ended_silence(silence, by, origin, at)
+            for key in self._shelved_by(silence_id):
+                self._step(key, Unshelve(by, "the silence was ended", origin), draft)
+            draft.silences.append(Noted(silence, "ended", by, origin, at))
+            await self._commit(draft)
+            return Silenced(silence, tuple(self._tell(draft.made)))
+
+    def silences(self) -> list[Silence]:
+        """The silences that are active or to come, and those that were over lately."""
+        return list(self._silences)
 
     async def windows(self, since: datetime) -> Sequence[Window]:
         """Maintenance windows that were not over at that time, by their beginning. Raises as the journal does."""
@@ -522,11 +610,81 @@ class Engine:
             unlisted=self._unlisted,
         )
 
+    def _draft(self, at: datetime) -> _Draft:
+        """A new draft. Silences are asked only where there are any, and only of what begins."""
+        active = self._silences.active(at)
+
+        def quiet(alarm: Alarm, priority: Priority) -> Shelve | None:
+            silence = over(active, alarm.kind, self._labels(alarm, priority))
+            return None if silence is None else silence.shelf(priority, at)
+
+        trying = tuple(each for silence in active for each in silence.matchers if each.is_regex)
+        return _Draft(at, Standing(self._ruleset, self._standing), quiet if active else None, trying)
+
+    def _labels(self, alarm: Alarm, priority: Priority) -> dict[str, str]:
+        asset = self._asset_of(AssetKey(*alarm.key.subject[:2]))
+        return labels_of(alarm.key, alarm.kind, priority, asset)
+
+    def _begin(self, silence: Silence, draft: _Draft) -> None:
+        """A silence whose time has come."""
+        silence = replace(silence, begun=True)
+        self._shelve(silence, "", draft)
+        draft.silences.append(Noted(silence, "begun", "", "", draft.at))
+
+    def _shelve(self, silence: Silence, instead_of: str, draft: _Draft) -> None:
+        """Puts on the shelf what stands and fits, and takes off it what another silence had put there and this one
+        does not fit."""
+        held = {*self._shelved_by(silence.id), *self._shelved_by(instead_of)} if instead_of else set[AlarmKey]()
+        for each in silence.matchers:
+            each.learn(self._label_values(each.name))
+        for key, alarm in list(self._alarms.items()):
+            occurrence = alarm.occurrence
+            if occurrence is None or (alarm.state is State.SHELVED and key not in held):
+                continue
+            fits = over((silence,), alarm.kind, self._labels(alarm, occurrence.priority)) is not None
+            if fits:
+                self._step(key, silence.shelf(occurrence.priority, draft.at), draft)
+            elif key in held:
+                self._step(key, Unshelve(silence.by, "the silence was changed", silence.origin), draft)
+
+    def _learn(self, findings: Iterable[Finding], draft: _Draft) -> None:
+        """Tries regular expressions on all at once that may be about to begin."""
+        found = (self._rule_for(finding) for finding in findings)
+        new = [
+            Alarm(key, rule.kind, rule.policy)
+            for rule, key in (one for one in found if one is not None)
+            if key not in self._alarms or not self._alarms[key].active
+        ]
+        labels = [self._labels(alarm, alarm.policy.priority) for alarm in new]
+        for each in draft.trying:
+            each.learn(told.get(each.name, "") for told in labels)
+
+    def _label_values(self, name: str) -> set[str]:
+        """What a label says of the alarms that stand."""
+        return {
+            self._labels(alarm, alarm.occurrence.priority).get(name, "")
+            for alarm in self._alarms.values()
+            if alarm.occurrence is not None
+        }
+
+    def _shelved_by(self, silence_id: str) -> list[AlarmKey]:
+        return [
+            key
+            for key, alarm in self._alarms.items()
+            if alarm.state is State.SHELVED
+            and alarm.occurrence is not None
+            and alarm.occurrence.aside is not None
+            and silence_id
+            and alarm.occurrence.aside.silence == silence_id
+        ]
+
     def _judge(self, detection: Detection, kinds: frozenset[FindingKind], draft: _Draft) -> None:
         """Clears come before what may be hidden, so that it is told as soon as what hid it is gone; and causes before
         what follows from them, for a finding that hides others may itself be hidden."""
         spoken: set[AlarmKey] = set()  # alarms that the detection says something of: the rest may be clear
         maskable: list[tuple[Rule, AlarmKey, Finding]] = []
+        if draft.trying:
+            self._learn(detection.findings, draft)
         for finding in detection.findings:
             if finding.kind not in kinds:
                 raise ValueError(f"a finding of {finding.kind} from a detector of {', '.join(sorted(kinds))}")
@@ -617,7 +775,7 @@ class Engine:
         before = self._now(key, draft)
         if before is None:
             return
-        stepped = step(before, event, draft.at)
+        stepped = step(before, event, draft.at, draft.quiet)
         if stepped.alarm is not before:
             draft.alarms[key] = stepped.alarm
             if not _evidence_alone(before, stepped.alarm) and draft.standing.masks(before.kind, key.rule):
@@ -651,13 +809,15 @@ class Engine:
             )
             for seq, transition in enumerate(draft.made, self._seq + 1)
         ]
-        if draft.made or delays:
+        if draft.made or delays or draft.silences:
             try:
-                await self._journal.append(draft.made, delays)
+                await self._journal.append(draft.made, delays, draft.silences)
             except BaseException:
                 self._unsure = True
                 raise
         self._seq += len(draft.made)
+        for noted in draft.silences:
+            self._silences.put(noted.silence)
         for alarm in draft.alarms.values():
             self._take(alarm)
         for transition in draft.made:
@@ -668,7 +828,7 @@ class Engine:
         self._unmatched += draft.unmatched
         self._unlisted += draft.unlisted
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, at: datetime) -> None:
         """After a write that failed: if its rows are there after all, they count, and are told with the next answer."""
         if not self._unsure:
             return
@@ -685,6 +845,8 @@ class Engine:
             self._note(row)
             self._seq = row.seq
             self._owed.append(row)
+        for silence in await self._journal.silences(at - OVER_FOR):
+            self._silences.put(silence)
         self._unsure = False
 
     def _take(self, alarm: Alarm) -> None:
@@ -873,7 +1035,7 @@ class Engine:
             acknowledged_by=given.by if given else "",
             acknowledged_comment=given.comment if given else "",
             finding=finding,
-            rationale=rule.rationale if rule else None,
+            rationale=external.rationale(rule, finding) if rule else None,
             cannot_tell=doubt.why if doubt else "",
             cannot_tell_since=doubt.since if doubt else None,
             masks=masks,

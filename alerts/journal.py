@@ -1,5 +1,5 @@
-"""The journal: every transition of every alarm and every maintenance window, appended and never changed, and the delays
-that run.
+"""The journal: every transition of every alarm, every maintenance window and every silence, appended and never changed,
+and the delays that run.
 
 What stands is the fold of it, so whatever is not here did not happen. Each row carries the hash of the row before it:
 `audit` shows a row that was changed, or taken out of the middle.
@@ -30,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from alerts.lifecycle import AlarmKey, Change, Delay, Mask, MaskCause, Priority, State, Transition
+from alerts.silences import OVER_KEPT, SILENCES_MAX, Noted, Silence, from_json, to_json
 from alerts.suppression import Window
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Finding, FindingKind, Subject
@@ -129,6 +130,23 @@ maintenance_table = sa.Table(
 )
 """Every row has the window whole, as it was then; the last row of a window counts."""
 
+silences_table = sa.Table(
+    "alarm_silences",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("silence_id", sa.String(36), nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("over_us", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    sa.Index("alarm_silences_silence", "silence_id", "seq"),
+    sa.Index("alarm_silences_over", "over_us"),
+)
+"""Every row has the silence whole, as it was then; the last row of a silence counts."""
+
 outbox_table = sa.Table(
     "notice_outbox",
     metadata,
@@ -175,6 +193,7 @@ _COLUMNS = [column for column in transitions_table.columns if column.name != "ha
 _LEAN = [column for column in _COLUMNS if column.name != "finding"]
 _READ = [*_LEAN, transitions_table.c.finding]
 _WINDOW_COLUMNS = [column for column in maintenance_table.columns if column.name != "hash"]
+_SILENCE_COLUMNS = [column for column in silences_table.columns if column.name != "hash"]
 _FIRST_COLUMNS = 16
 """Columns that the first schema had. The later ones count in a row's hash where one of them says something: so the
 hashes of what was written before they were there still hold."""
@@ -207,7 +226,7 @@ class Audit:
     """What became of the chain."""
 
     rows: int
-    """Rows that follow from one another, of both tables."""
+    """Rows that follow from one another, of all tables."""
     last: str
     """Number and hash of the last transition, to be kept elsewhere: rows taken off the end show by it alone."""
     broken: str
@@ -224,11 +243,16 @@ class TooMany(Permanent):
 class Journal(Protocol):
     """What the engine asks of a journal. Every method raises Transient or Permanent, and nothing else."""
 
-    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
-        """Writes both, durable on return, or neither.
+    async def append(
+        self,
+        transitions: Sequence[Transition],
+        delays: Mapping[AlarmKey, Delay | None],
+        silences: Sequence[Noted] = (),
+    ) -> None:
+        """Writes all of it, durable on return, or nothing.
 
         transitions: numbered on from the last row. delays: those that changed; None for one that runs no longer.
-        Raises Transient when nothing can be said of whether it was written: ask `after`.
+        silences: what became of them. Raises Transient when nothing can be said of whether it was written: ask `after`.
         """
         ...
 
@@ -255,6 +279,11 @@ class Journal(Protocol):
 
     async def windows(self, since: datetime) -> Sequence[Window]:
         """The windows that were not over at that time, as they are now, by their beginning."""
+        ...
+
+    async def silences(self, since: datetime) -> Sequence[Silence]:
+        """The silences that were not over at that time, as they are now, the one that ends first first; of too many,
+        those that end last."""
         ...
 
 
@@ -312,7 +341,12 @@ class SqlJournal:
             await self._engine.dispose()
             self._engine = None
 
-    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+    async def append(
+        self,
+        transitions: Sequence[Transition],
+        delays: Mapping[AlarmKey, Delay | None],
+        silences: Sequence[Noted] = (),
+    ) -> None:
         """As `Journal.append`. Raises Transient also when the numbers do not follow: somebody else wrote."""
         async with self.transaction("was not written", writes=True) as connection:
             if transitions:
@@ -332,6 +366,8 @@ class SqlJournal:
                 )
                 if running:
                     await connection.execute(sa.insert(delays_table), running)
+            if silences:
+                await connection.execute(sa.insert(silences_table), await _silence_rows(connection, silences))
 
     async def recall(self) -> Recalled:
         """As `Journal.recall`. Raises Permanent, with the row, when what is there cannot be read."""
@@ -447,6 +483,25 @@ class SqlJournal:
                     raise self._unreadable(f"row {row.seq} of alarm_maintenance", error) from error
         return sorted(found, key=lambda window: (window.start, window.id))
 
+    async def silences(self, since: datetime) -> Sequence[Silence]:
+        """As `Journal.silences`. Raises Permanent, with the row, when what is there cannot be read."""
+        table = silences_table.c
+        latest = sa.select(sa.func.max(table.seq)).group_by(table.silence_id)
+        rows = (
+            sa.select(table.seq, table.told)
+            .where(table.seq.in_(latest), table.over_us > to_us(since))
+            .order_by(table.over_us.desc())
+            .limit(SILENCES_MAX + OVER_KEPT)
+        )
+        found: list[Silence] = []
+        async with self.transaction("cannot be read") as connection:
+            for row in (await connection.execute(rows)).all():
+                try:
+                    found.append(from_json(row.told))
+                except ValueError as error:
+                    raise self._unreadable(f"row {row.seq} of alarm_silences", error) from error
+        return found[::-1]
+
     async def audit(self) -> Audit:
         """Goes through all rows, and says which is the first that does not follow from the one before it.
 
@@ -455,7 +510,11 @@ class SqlJournal:
         """
         rows, seq, last = 0, 0, GENESIS
         async with self.transaction("cannot be read") as connection:
-            for table, columns in ((maintenance_table, _WINDOW_COLUMNS), (transitions_table, _COLUMNS)):
+            for table, columns in (
+                (maintenance_table, _WINDOW_COLUMNS),
+                (silences_table, _SILENCE_COLUMNS),
+                (transitions_table, _COLUMNS),
+            ):
                 seq, last = 0, GENESIS
                 found = await connection.stream(sa.select(*columns, table.c.hash).order_by(table.c.seq))
                 async for row in found:
@@ -689,6 +748,29 @@ def _delay_row(delay: Delay) -> dict[str, Any]:
         "mask_by": delay.mask.by if delay.mask else "",
         "mask_why": delay.mask.why if delay.mask else "",
     }
+
+
+async def _silence_rows(connection: AsyncConnection, silences: Sequence[Noted]) -> list[dict[str, Any]]:
+    """The rows, each with its hash."""
+    table = silences_table.c
+    newest = sa.select(table.seq, table.hash).order_by(table.seq.desc()).limit(1)
+    last = (await connection.execute(newest)).first()
+    before, link = (0, GENESIS) if last is None else (last.seq, last.hash)
+    rows: list[dict[str, Any]] = []
+    for seq, noted in enumerate(silences, before + 1):
+        row: dict[str, Any] = {
+            "seq": seq,
+            "at_us": to_us(noted.at),
+            "silence_id": noted.silence.id,
+            "change": noted.change,
+            "who": noted.by,
+            "origin": noted.origin,
+            "told": to_json(noted.silence),
+            "over_us": to_us(noted.silence.ends_at),
+        }
+        link = row["hash"] = _link(link, tuple(row.values()))
+        rows.append(row)
+    return rows
 
 
 async def _head(connection: AsyncConnection) -> tuple[int, bytes]:

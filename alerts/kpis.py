@@ -333,7 +333,7 @@ def _events(change: Transition) -> Iterator[Event]:
         yield Event.CLEARED
     elif change.change is Change.ACKNOWLEDGED:
         yield Event.ACKNOWLEDGED
-    elif change.change is Change.SHELVED:
+    elif change.change in (Change.SHELVED, Change.SILENCED):
         yield Event.SHELVED
     elif change.before is State.SHELVED and change.after is not State.SHELVED:
         yield Event.UNSHELVED

@@ -40,6 +40,17 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
+SHELF_MAX = MappingProxyType(
+    {
+        Priority.CRITICAL: timedelta(hours=1),
+        Priority.HIGH: timedelta(hours=4),
+        Priority.MEDIUM: timedelta(hours=12),
+        Priority.LOW: timedelta(hours=72),
+    }
+)
+"""How long an alarm may be shelved at a time: within a shift for what is urgent, over a weekend for what is not."""
+
+
 class State(StrEnum):
     """What has become of an alarm. The letters are those of the figure of states in ISA-18.2."""
 
@@ -88,6 +99,8 @@ class Change(StrEnum):
     """It was acknowledged, and has stood since for as long as its rule bears: whoever is there is asked again."""
     SUPPRESSED = "suppressed"
     """The condition has stood for its on-delay, but a mask is on it: the alarm begins hidden."""
+    SILENCED = "silenced"
+    """The condition has stood for its on-delay, but a person's silence waits for it: the alarm begins on the shelf."""
     SHELVED = "shelved"
     UNSHELVED = "unshelved"
     """A person ended the shelf, or its time did."""
@@ -136,6 +149,7 @@ NEXT: MappingProxyType[tuple[State, Change], tuple[State, ...]] = MappingProxyTy
     | _leading(Change.ESCALATED, _B, _B, _C, _G)
     | _staying(Change.ESCALATED, _H, _I)
     | _staying(Change.EASED, _B, _C, _G, _H, _I)
+    | _leading(Change.SILENCED, _G, _A, _H)
     | _leading(Change.SHELVED, _G, _B, _C, _D, _E, _F, _G)
     | _leading(Change.TAKEN_OUT, _I, _B, _C, _D, _E, _F, _G, _H)
     | dict.fromkeys(((_G, Change.UNSHELVED), (_I, Change.BROUGHT_BACK)), (_B, _A, _E))
@@ -237,6 +251,8 @@ class Aside:
     reason: str
     until: datetime | None
     """None: until a person brings it back."""
+    silence: str = ""
+    """Id of the silence that put it there; "" where a person meant this alarm alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +334,8 @@ class Shelve:
     comment: str
     until: datetime
     origin: str = ""
+    silence: str = ""
+    """Id of the silence that it follows from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +388,9 @@ class Reprioritise:
 class Mistaken(Permanent):
     """What a person asks for cannot be meant: `where` names what is wrong with it, as in "reason" or "until"."""
 
+
+Quiet: TypeAlias = Callable[["Alarm", Priority], Shelve | None]
+"""What silences say of an alarm that is about to begin with this priority: the shelf on which it begins, or None."""
 
 Act: TypeAlias = Acknowledge | Reset | Comment | Assign | Shelve | Unshelve | TakeOut | BringBack | Close
 """What a person does."""
@@ -465,14 +486,14 @@ class Transition:
     why: str = ""
     """What made the product do it, where the change itself does not say: "it has stood for 30 s"."""
     finding: Finding | None = None
-    """The evidence, on activation, suppression and escalation."""
+    """The evidence, on activation, suppression, silencing and escalation."""
     origin: str = ""
     """From where, for what a person did: an address."""
     until: datetime | None = None
-    """On shelving: when it ends."""
+    """On shelving, by whatever way: when it ends."""
     detail: str = ""
-    """On assignment: to whom. On closing: the cause. On activation: the id of the alarm that was the first out of its
-    group, where it was another."""
+    """On assignment: to whom. On closing: the cause. On shelving: the id of the silence that it follows from. On
+    activation: the id of the alarm that was the first out of its group, where it was another."""
     mask: Mask | None = None
     """On suppression: what hides it."""
     seq: int = 0
@@ -505,8 +526,8 @@ class Delay:
     mask: Mask | None = None
 
 
-def step(alarm: Alarm, event: Event, at: datetime) -> Step:
-    """Applies one event at one instant.
+def step(alarm: Alarm, event: Event, at: datetime, quiet: Quiet | None = None) -> Step:
+    """Applies one event at one instant. quiet: asked when the alarm begins for everybody to see, and then alone.
 
     Delays that have run out by `at` take effect before the event does, whatever the event, so a tick that comes late
     changes when something is said but not whether. While the detector cannot tell, no delay runs out; escalation by
@@ -518,7 +539,7 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
     if isinstance(event, Raise) and event.mask == alarm.mask and _only_evidence(alarm, at):
         return Step(alarm if alarm.doubt is None and alarm.finding == event.finding else _renew(alarm, event.finding))
     made: list[Transition] = []
-    now = _settle(alarm, at, made)
+    now = _settle(alarm, at, made, quiet)
     if isinstance(event, Raise):
         if not now.present:
             now = _turn(now, True, at)
@@ -542,7 +563,7 @@ def step(alarm: Alarm, event: Event, at: datetime) -> Step:
     elif not isinstance(event, Elapse):
         now = _act(now, event, at, made)
     if not isinstance(event, Elapse):
-        now = _settle(now, at, made)
+        now = _settle(now, at, made, quiet)
     return Step(now, tuple(made))
 
 
@@ -561,6 +582,8 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
     if was is None:
         if change is Change.SUPPRESSED:
             occurrence = Occurrence(transition.occurrence, at, at, 0, transition.priority)
+        elif change is Change.SILENCED:
+            occurrence = Occurrence(transition.occurrence, at, at, 1, transition.priority, aside=_aside(transition))
         else:
             occurrence = Occurrence(transition.occurrence, at, at, 1, transition.priority)
         return _begun(alarm, transition, occurrence)
@@ -571,7 +594,7 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
         present = alarm.present and change is not Change.RETURNED
         turned_at, mask = (alarm.turned_at, alarm.mask) if present else (None, None)
         return Alarm(alarm.key, alarm.kind, alarm.policy, present, turned_at, alarm.finding, alarm.doubt, mask=mask)
-    if change is Change.ACTIVATED:
+    if change in (Change.ACTIVATED, Change.SILENCED):
         return _begun(
             alarm,
             transition,
@@ -582,7 +605,7 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
                 was.activations + 1,
                 transition.priority,
                 was.eased,
-                aside=was.aside,
+                aside=_aside(transition) if change is Change.SILENCED else was.aside,
                 assigned=was.assigned,
                 comments=was.comments,
             ),
@@ -608,7 +631,7 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
             transition.after, alarm.active, occurrence, alarm.mask,
         )  # fmt: skip
     if change in (Change.SHELVED, Change.TAKEN_OUT):
-        occurrence = replace(was, aside=Aside(at, transition.by, transition.comment, transition.until))
+        occurrence = replace(was, aside=_aside(transition))
         mask, turned_at = alarm.mask, alarm.turned_at
         if alarm.state is State.SUPPRESSED:  # it has begun: a mask, or the delay after one, is of no more use
             mask, turned_at = None, None if alarm.present else turned_at
@@ -629,6 +652,11 @@ def advance(alarm: Alarm, transition: Transition) -> Alarm:
         aside=None if told else was.aside,
     )
     return replace(alarm, state=transition.after, finding=transition.finding or alarm.finding, occurrence=occurrence)
+
+
+def _aside(transition: Transition) -> Aside:
+    silence = transition.detail if transition.change in (Change.SHELVED, Change.SILENCED) else ""
+    return Aside(transition.at, transition.by, transition.comment, transition.until, silence)
 
 
 def _begun(alarm: Alarm, transition: Transition, occurrence: Occurrence) -> Alarm:
@@ -764,7 +792,7 @@ def _hold(alarm: Alarm, why: str, at: datetime) -> Alarm:
     return replace(alarm, doubt=Doubt(doubt.since if doubt else at, why))
 
 
-def _settle(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
+def _settle(alarm: Alarm, at: datetime, made: list[Transition], quiet: Quiet | None) -> Alarm:
     """Lets take effect what is due: the end of a delay, of a shelf, an escalation, a reminder; in this order."""
     policy, turned_at = alarm.policy, alarm.turned_at
     if turned_at is not None:
@@ -775,7 +803,7 @@ def _settle(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
             and not _withheld(alarm)
             and at - turned_at >= (policy.on_delay if alarm.present else policy.off_delay)
         ):
-            alarm = _activate(alarm, at, made) if alarm.present else _return(alarm, at, made)
+            alarm = _activate(alarm, at, made, quiet) if alarm.present else _return(alarm, at, made)
     occurrence = alarm.occurrence
     if occurrence is None:
         return alarm
@@ -798,7 +826,7 @@ def _act(alarm: Alarm, act: Act, at: datetime, made: list[Transition]) -> Alarm:
     """What a person does, where the state has a row for it."""
     until, detail = None, ""
     if isinstance(act, Shelve):
-        until = act.until
+        until, detail = act.until, act.silence
         if until <= at:
             return alarm
     elif isinstance(act, Assign):
@@ -813,7 +841,7 @@ def _act(alarm: Alarm, act: Act, at: datetime, made: list[Transition]) -> Alarm:
     )  # fmt: skip
 
 
-def _activate(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
+def _activate(alarm: Alarm, at: datetime, made: list[Transition], quiet: Quiet | None) -> Alarm:
     priority, escalation, why = alarm.policy.priority, alarm.policy.escalation, ""
     if escalation is not None and alarm.finding is not None and _sure(alarm.finding, escalation):
         priority, why = escalation.priority, _sureness(alarm.finding)
@@ -822,6 +850,13 @@ def _activate(alarm: Alarm, at: datetime, made: list[Transition]) -> Alarm:
         priority = before.priority if before.eased else min(priority, before.priority)
     if alarm.mask is not None:
         return _change(alarm, Change.SUPPRESSED, at, made, priority=priority, why=alarm.mask.why, mask=alarm.mask)
+    comes_out = (alarm.state, Change.SILENCED) in NEXT
+    shelf = quiet(alarm, priority) if quiet is not None and comes_out else None
+    if shelf is not None and shelf.until > at:
+        return _change(
+            alarm, Change.SILENCED, at, made, priority=priority, why=why,
+            by=shelf.by, comment=shelf.comment, origin=shelf.origin, until=shelf.until, detail=shelf.silence,
+        )  # fmt: skip
     return _change(alarm, Change.ACTIVATED, at, made, priority=priority, why=why)
 
 
@@ -885,7 +920,7 @@ def _change(
     after = ways[0] if len(ways) == 1 or alarm.active else ways[2 if alarm.policy.latch else 1]
     if priority is None:
         priority = alarm.occurrence.priority if alarm.occurrence else alarm.policy.priority
-    told = change in (Change.ACTIVATED, Change.SUPPRESSED, Change.ESCALATED)
+    told = change in (Change.ACTIVATED, Change.SUPPRESSED, Change.SILENCED, Change.ESCALATED)
     transition = Transition(
         at=at,
         key=alarm.key,

@@ -36,8 +36,13 @@ ASSET_KINDS = OBJECT_TYPES | {"Gpu"}
 ROPES = frozenset({FindingKind.LEAK_WET, FindingKind.LEAK_SENSOR_FAULT})
 """What contact leak sensors tell. It is never suppressed."""
 
+EXTERNAL_RULE = "external"
+"""How the names of rules begin that a file does not have: those for alerts from outside (external.py)."""
+
 FILE_BYTES_MAX = 4 * 1024 * 1024
 """A rule file is read by people; a larger one is a mistake."""
+
+_NAMES_RULE = frozenset({FindingKind.LIMIT, FindingKind.EXTERNAL_ALERT})  # their qualifier begins with a rule's name
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
 PriorityWord: TypeAlias = Literal["critical", "high", "medium", "low"]
@@ -81,7 +86,7 @@ Kind: TypeAlias = Literal[
     "nothing_kept",
     "spool_filling",
     "ledger_unbalanced",
-]  # a contract test compares it with FindingKind, less LIMIT, which is what `limit` stands for
+]  # a contract test compares it with FindingKind, less LIMIT, which is what `limit` stands for, and EXTERNAL_ALERT
 
 
 class _Table(BaseModel):
@@ -216,7 +221,9 @@ class Rule:
         >>> default()["flow-lost"].headline(Subject("oslo", "0071"), "C07")
         'Coolant flow lost at C07'
         """
-        what = subject.qualifier.partition("|")[2] if self.limit is not None else subject.qualifier
+        what = subject.qualifier.partition("|")[2] if self.kind in _NAMES_RULE else subject.qualifier
+        if self.kind is FindingKind.EXTERNAL_ALERT:
+            what = _alertname(what)
         blanks = {"asset": asset_name, "site": subject.site, "what": what}
         return self.title.format_map(blanks).rstrip(" :")
 
@@ -274,10 +281,10 @@ class Ruleset:
         return self._by_name.get(name)
 
     def match(self, kind: FindingKind, subject: Subject, asset: Asset | None) -> Rule | None:
-        """The rule that a finding belongs to, or None. A finding of a limit belongs to the rule whose name begins its
-        qualifier, up to "|"; of another kind, to the first rule of that kind whose asset_kind is left out or is that of
-        the asset."""
-        if kind is FindingKind.LIMIT:
+        """The rule that a finding belongs to, or None. A finding of a limit, or of an alert from outside, belongs to
+        the rule whose name begins its qualifier, up to "|"; of another kind, to the first rule of that kind whose
+        asset_kind is left out or is that of the asset."""
+        if kind in _NAMES_RULE:
             rule = self._by_name.get(subject.qualifier.partition("|")[0])
             return rule if rule is not None and rule.kind is kind else None
         asset_kind = asset.kind if asset is not None else ""
@@ -324,6 +331,15 @@ def parse(text: str, where: str) -> Ruleset:
         told = sorted(reading.mistakes, key=lambda mistake: mistake[0])
         raise Permanent("\n".join(f"{where}:{line}: {words}" for line, words in told))
     return Ruleset(tuple(rules))
+
+
+def _alertname(labels: str) -> str:
+    """What an alert from outside is called; labels: in JSON, as its qualifier has them."""
+    try:
+        told = json.loads(labels)
+    except ValueError:
+        return labels
+    return str(told.get("alertname") or "Alert") if isinstance(told, dict) else labels
 
 
 class _Reading:
@@ -377,6 +393,9 @@ class _Reading:
         first: dict[str, int] = {}
         for index, raw in enumerate(tables):
             name = raw.get("name")
+            if isinstance(name, str) and name.startswith(f"{EXTERNAL_RULE}-"):
+                words = f"names that begin with {EXTERNAL_RULE}- are those of alerts from outside. Choose another."
+                self.tell(("rule", index, "name"), words, shown(name))
             if isinstance(name, str) and first.setdefault(name, index) != index:
                 line = self.lines.get(("rule", first[name], "name"), 1)
                 self.tell(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from alerts.engine import Acted, Engine
 from alerts.journal import LOG_ROWS_MAX, HistoryQuery, Recalled, TooMany
 from alerts.lifecycle import Acknowledge, AlarmKey, Delay, Reset, State, Transition
+from alerts.silences import Noted, Silence
 from alerts.suppression import Window
 from dcim.core.errors import Transient
 from dcim.core.findings import Evidence, Finding, FindingKind, Subject
@@ -47,10 +48,16 @@ class MemoryJournal:
         self.rows: list[Transition] = []
         self.running: dict[AlarmKey, Delay] = {}
         self.noted: list[Window] = []
+        self.wished: list[Noted] = []
         self.fails: list[str] = []
         self.writes = 0
 
-    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+    async def append(
+        self,
+        transitions: Sequence[Transition],
+        delays: Mapping[AlarmKey, Delay | None],
+        silences: Sequence[Noted] = (),
+    ) -> None:
         how = self.fails.pop(0) if self.fails else ""
         if how == "before":
             raise Transient("the disk is full")
@@ -58,6 +65,7 @@ class MemoryJournal:
             raise Transient("the numbers do not follow")
         self.writes += 1
         self.rows.extend(transitions)
+        self.wished.extend(silences)
         for key, delay in delays.items():
             if delay is None:
                 self.running.pop(key, None)
@@ -105,3 +113,7 @@ class MemoryJournal:
     async def windows(self, since: datetime) -> Sequence[Window]:
         latest = {window.id: window for window in self.noted}
         return sorted((one for one in latest.values() if one.until > since), key=lambda one: (one.start, one.id))
+
+    async def silences(self, since: datetime) -> Sequence[Silence]:
+        latest = {noted.silence.id: noted.silence for noted in self.wished}
+        return sorted((one for one in latest.values() if one.ends_at > since), key=lambda one: one.ends_at)

@@ -29,6 +29,7 @@ PROGRAMS = {
     "victoria": ("victoria-metrics", "victoria-metrics"),
     "influxd": ("influxd", "influxd"),
     "postgres": ("postgresql", "initdb"),
+    "alertmanager": ("prometheus-alertmanager", "prometheus-alertmanager"),
 }
 """Marker → (name in DCIM_REQUIRE, program)."""
 

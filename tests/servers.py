@@ -1,4 +1,4 @@
-"""Real time-series servers for tests: each started on a free port with a folder of its own, and stopped in the end."""
+"""Real servers for tests, of time series and of alerts: each started on a free port with a folder of its own."""
 
 from __future__ import annotations
 
@@ -77,4 +77,14 @@ def influxd(folder: Path) -> Server:
     return Server(
         folder, "/health", "influxd", "--http-bind-address=127.0.0.1:{port}", "--reporting-disabled",
         "--bolt-path={folder}/influxd.bolt", "--sqlite-path={folder}/influxd.sqlite", "--engine-path={folder}/engine",
+    )  # fmt: skip
+
+
+def alertmanager(folder: Path) -> Server:
+    """An Alertmanager that groups and resolves as we do, and is told of by nobody."""
+    config = "global: {resolve_timeout: 5m}\nroute: {receiver: dcim, group_by: [site, asset], group_wait: 0s}\n"
+    (folder / "alertmanager.yml").write_text(config + "receivers: [{name: dcim}]\n")
+    return Server(
+        folder, "/-/ready", "prometheus-alertmanager", "--config.file={folder}/alertmanager.yml",
+        "--storage.path={folder}/data", "--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
     )  # fmt: skip

@@ -23,7 +23,9 @@ import polars as pl
 import structlog
 
 from alerts import notices, rules
+from alerts.alertmanager import Destination
 from alerts.engine import Engine
+from alerts.external import with_external
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
 from alerts.notify.mail import Mail
@@ -52,6 +54,7 @@ from dcim.app.condition import Condition
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
+from dcim.app.outside import Outside
 from dcim.app.recorded import Recording
 from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
@@ -189,6 +192,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         series.follow(lambda: watch.plant)
         with uncollected():
             await engine.open(started)
+        outside = Outside(engine, watch.say, clock)
+        outside.resume(started)
         outbox = _outbox(settings, journal, engine, watch, clock)
         closing.push_async_callback(outbox.close)
         await outbox.open()
@@ -221,13 +226,16 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
         async def adopt(ruleset: rules.Ruleset) -> None:
             async def change() -> None:
-                await engine.adopt(ruleset, clock())
+                await engine.adopt(with_external(ruleset), clock())
                 looking.limits.adopt(ruleset.limits)
 
             await watch.between(change)
 
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
+        context = Context(
+            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox,
+            outside, _destinations(settings), _console(settings),
+        )  # fmt: skip
         return Service(
             context=context,
             sources=running,
@@ -237,6 +245,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *([upkeep.run] if upkeep else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
+                outside.run,
             ],
             app=create_app(context, settings.http.hosts),
             listening=listening,
@@ -246,8 +255,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
 def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock) -> Outbox:
     """The outbox, with a notifier for each receiver."""
-    told = settings.notices
-    console = (told.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
+    told, console = settings.notices, _console(settings)
 
     def describe(transition: Transition, news: notices.News, before: notices.Item | None) -> notices.Item:
         asset = watch.asset(AssetKey(transition.key.subject.site, transition.key.subject.asset))
@@ -267,6 +275,18 @@ def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watc
         for route in told.routes
     ]
     return Outbox(journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console)
+
+
+def _console(settings: Settings) -> str:
+    """Where people open the console."""
+    return (settings.notices.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
+
+
+def _destinations(settings: Settings) -> list[Destination]:
+    return [
+        Destination(route.receivers, frozenset(route.sites), frozenset(route.kinds), Priority[route.priority.upper()])
+        for route in settings.notices.routes
+    ]
 
 
 def _notifier(receiver: WebhookReceiver | MailReceiver, clock: Clock) -> Webhook | Mail:
@@ -811,7 +831,7 @@ def _told(keep: Callable[[], None]) -> None:
 
 
 def _rules(settings: Settings) -> rules.Ruleset:
-    return rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default()
+    return with_external(rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default())
 
 
 def _trained(settings: Settings) -> tuple[Trained, ...]:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from alerts.outbox import Outbox
 from dcim.app.api.context import Context
+from dcim.app.outside import AlertRefusal, Outside
 from dcim.app.upkeep import Upkeep
 from dcim.core.times import SECOND_US, from_us
 
@@ -92,7 +93,19 @@ class _Service(Collector):
         ):
             without.add_metric([reason], count)
         yield without
+        yield from _outside(context.outside)
         yield from _notices(context.outbox)
+
+
+def _outside(outside: Outside) -> Iterator[Metric]:
+    yield GaugeMetricFamily("dcim_external_alerts_standing", "Alerts from outside that stand.", value=len(outside))
+    told = CounterMetricFamily(
+        "dcim_external_alerts", "Alerts that were sent to us: taken, or why not.", labels=["what"]
+    )
+    told.add_metric(["taken"], outside.taken)
+    for reason in AlertRefusal:
+        told.add_metric([reason.value], outside.refused[reason])
+    yield told
 
 
 def _notices(outbox: Outbox) -> Iterator[Metric]:

@@ -25,6 +25,7 @@ from alerts.engine import Engine
 from alerts.journal import HistoryQuery, Recalled
 from alerts.lifecycle import Acknowledge, AlarmKey, Change, Delay, Priority, Reset, State, Transition
 from alerts.rules import Ruleset
+from alerts.silences import Noted, Silence
 from alerts.suppression import Window
 from dcim.app.equipment import off
 from dcim.core.assets import AssetKey
@@ -128,7 +129,12 @@ def play(
 class Forgetting:
     """A journal that remembers nothing: the walk keeps what it needs."""
 
-    async def append(self, transitions: Sequence[Transition], delays: Mapping[AlarmKey, Delay | None]) -> None:
+    async def append(
+        self,
+        transitions: Sequence[Transition],
+        delays: Mapping[AlarmKey, Delay | None],
+        silences: Sequence[Noted] = (),
+    ) -> None:
         """Forgets them."""
 
     async def recall(self) -> Recalled:
@@ -151,6 +157,10 @@ class Forgetting:
         """Forgets it."""
 
     async def windows(self, since: datetime) -> Sequence[Window]:  # noqa: ARG002  there are none
+        """None."""
+        return ()
+
+    async def silences(self, since: datetime) -> Sequence[Silence]:  # noqa: ARG002  there are none
         """None."""
         return ()
 

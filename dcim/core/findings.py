@@ -93,6 +93,8 @@ class FindingKind(StrEnum):
     """What comes cannot be made durable, so nothing is acknowledged, and nothing that comes is looked at."""
     SPOOL_FILLING = "spool_filling"
     """What waits for the server behind the store takes up most of the room that it may."""
+    EXTERNAL_ALERT = "external_alert"
+    """A server outside of this service says so, by a rule of its own. The qualifier begins with our rule's name."""
     LEDGER_UNBALANCED = "ledger_unbalanced"
     """The two sides of a source's account differ: items are unaccounted for, by a defect of ours."""
 

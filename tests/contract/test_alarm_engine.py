@@ -148,7 +148,7 @@ def test_an_acknowledgement_that_was_written_although_it_failed_is_not_made_twic
 
 def test_a_call_that_is_cancelled_while_it_writes_loses_nothing() -> None:
     class Slow(MemoryJournal):
-        async def append(self, transitions, delays):  # type: ignore[no-untyped-def]
+        async def append(self, transitions, delays, silences=()):  # type: ignore[no-untyped-def]
             await super().append(transitions, delays)
             await asyncio.sleep(3600)
 

@@ -6,16 +6,23 @@ import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import BaseModel
+from starlette.routing import Route
 
-from alerts.lifecycle import State
+from alerts.external import RULES, SEVERITIES
+from alerts.labels import labels_of
+from alerts.lifecycle import AlarmKey, Priority, State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice
 from dcim.app import cli
+from dcim.app.api import alertmanager
+from dcim.app.api.context import Context
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.kpis import KpisBody
+from dcim.app.outside import AlertRefusal
 from dcim.app.settings import (
     Alarms,
     BrokerSource,
@@ -33,7 +40,8 @@ from dcim.app.settings import (
     Tls,
     WebhookReceiver,
 )
-from dcim.core.findings import FindingKind
+from dcim.core.assets import Asset, Placement
+from dcim.core.findings import FindingKind, Subject
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
 from dcim.sim import scenario
 from dcim.sim.faults import KINDS
@@ -93,6 +101,26 @@ def test_every_news_and_every_reason_for_none_has_its_line() -> None:
     assert {entry.value for entry in (*News, *DeadNotice)} <= rows("notices.md")
     text = (DOCS / "notices.md").read_text()
     assert {field.name for field in fields(Item) if f"`{field.name}`" not in text} == set()
+
+
+def test_the_page_of_the_alertmanager_api_says_all_of_it() -> None:
+    said = rows("alertmanager.md")
+    routes = {route.path for route in alertmanager.create(cast("Context", None)).routes if isinstance(route, Route)}
+    assert routes == {row.partition(" ")[2] for row in said if row.startswith(("GET /", "POST /", "DELETE /"))}
+    assert {"taken", *AlertRefusal} <= said
+    assert {rule.name for rule in RULES} <= set(re.findall(r"`(external-\w+)`", (DOCS / "alertmanager.md").read_text()))
+    table = {
+        word: priority
+        for words, priority in re.findall(
+            r"^\| ([a-z, ]+) \| (\w+) \| `external-", (DOCS / "alertmanager.md").read_text(), re.MULTILINE
+        )
+        for word in words.split(", ")
+    }
+    assert {word: priority.word for word, priority in SEVERITIES.items()}.items() <= table.items()
+    place = Placement("Hall 1", "A", 5)
+    known = Asset("oslo", "R1", "R1", "Rack", described=True, placement=place, points=(), within="R0")
+    key = AlarmKey("leak-wet", Subject("oslo", "R1", "Rope"))
+    assert set(labels_of(key, FindingKind.LEAK_WET, Priority.HIGH, known)) <= said
 
 
 def test_every_finding_and_state_has_its_line() -> None:

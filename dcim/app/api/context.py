@@ -11,11 +11,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from alerts.alertmanager import Destination
 from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
+from dcim.app.outside import Outside
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
@@ -40,6 +42,11 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    outside: Outside
+    destinations: Sequence[Destination]
+    """Who is told of which alarms, as far as programs that ask for alerts need to know."""
+    console: str
+    """Where the console is, ending in "/"."""
 
 
 def of(request: Request) -> Context:

@@ -14,7 +14,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import (
+    alarms,
+    alertmanager,
+    hall,
+    health,
+    kpis,
+    ledger,
+    maintenance,
+    plant,
+    problems,
+    readings,
+    rules,
+    stream,
+)
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -66,6 +79,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
     def home() -> FileResponse:
         return FileResponse(PAGES / "index.html")
 
+    app.mount("/alertmanager", alertmanager.create(context), name="alertmanager")
     app.mount("/console", StaticFiles(directory=PAGES), name="console")
 
     app.add_middleware(_Headers)
@@ -86,7 +100,7 @@ class _Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        fresh = scope["path"].startswith(("/api/", "/healthz", "/readyz", "/metrics"))
+        fresh = scope["path"].startswith(("/api/", "/alertmanager/", "/healthz", "/readyz", "/metrics"))
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
