@@ -3,6 +3,7 @@
 // Lives here: the card. Not here: lists of alarms.
 
 import { get } from "./api.js";
+import { steps } from "./checklist.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
@@ -11,8 +12,8 @@ import { setButton } from "./alarm-list.js";
 import { putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
-const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
-const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
+export const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
+export const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
 const COMMENT_MAX = 500;
 const SHELF_S = 3600;
 
@@ -22,7 +23,6 @@ export class AlarmCard {
   #idle;
   #id = null;
   #point = null;
-  #ticked = new Map();
   #asked = null;
   #failed = "";
   #told = { id: null, grown: "" };
@@ -271,12 +271,7 @@ export class AlarmCard {
     );
     const checks = alarm.check_first ?? [];
     this.parts.checks.hidden = !checks.length;
-    keyed(
-      this.checks,
-      checks.map((line) => ({ id: alarm.id, line })),
-      ({ id, line }) => `${id} ${line}`,
-      ({ id, line }) => this.#check(id, line),
-    );
+    steps(this.checks, alarm.id, checks);
     const then = action.filter((line) => !checks.includes(line));
     this.parts.actions.hidden = !then.length;
     keyed(
@@ -285,14 +280,6 @@ export class AlarmCard {
       (line) => line,
       (line) => el("li", {}, line),
     );
-  }
-
-  // A tick is a note to oneself: it is kept while this page is open and told to nobody.
-  #check(id, line) {
-    const ticked = this.#ticked.get(id) ?? this.#ticked.set(id, new Set()).get(id);
-    const box = el("input", { type: "checkbox", change: () => (box.checked ? ticked.add(line) : ticked.delete(line)) });
-    box.checked = ticked.has(line);
-    return el("li", {}, el("label", { title: "A note for this screen alone" }, box, el("span", {}, line)));
   }
 
   async #fetch() {
@@ -321,8 +308,8 @@ function optional(node, sentence) {
   node.hidden = !sentence;
 }
 
-// One line of history: what happened, who did it and what they said, or why the product did it.
-function told({ change, by, comment, why, priority }) {
+/** One line of history: what happened, who did it and what they said, or why the product did it. */
+export function told({ change, by, comment, why, priority }) {
   const what = by ? `${words(change).toLowerCase()} by ${by}` : `${words(change).toLowerCase()}, priority ${priority}`;
   return [what, comment && `“${comment}”`, why].filter(Boolean).join(": ");
 }
