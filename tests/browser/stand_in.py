@@ -384,9 +384,10 @@ class StandIn:
         self.publish("alarm", listed(changed))
         return changed
 
-    def standing(self) -> list[Json]:
-        """Alarms as the listing has them."""
-        return [listed(alarm) for alarm in sorted(self.alarms.values(), key=lambda a: (a["priority"], a["since"]))]
+    def standing(self, *, hidden: bool = False) -> list[Json]:
+        """Alarms as the listing has them; hidden: with those that the design hides."""
+        shown = [alarm for alarm in self.alarms.values() if hidden or alarm["state"] != "suppressed"]
+        return [listed(alarm) for alarm in sorted(shown, key=lambda a: (a["priority"], a["since"]))]
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -634,8 +635,18 @@ def application(hall: StandIn) -> FastAPI:
         return JSONResponse(deepcopy(hall.hall()))
 
     @app.get("/api/v1/alarms")
-    async def get_alarms() -> Json:
-        return {"items": hall.standing(), "total": len(hall.alarms), "next_cursor": None}
+    async def get_alarms(state: str | None = None) -> Json:
+        items = [alarm for alarm in hall.standing(hidden=state is not None) if state in {None, alarm["state"]}]
+        return {"items": items, "total": len(items), "next_cursor": None}
+
+    @app.get("/api/v1/transitions")
+    async def transitions(limit: int, start: datetime, before: int = 2**62) -> Json:
+        changes = [*hall.ended.values(), *(alarm["history"] for alarm in hall.alarms.values())]
+        told = sorted((line for lines in changes for line in lines), key=lambda line: line["at"], reverse=True)
+        items = [line | {"seq": len(told) - i} for i, line in enumerate(told) if line["at"] >= iso(start)]
+        items = [line for line in items if line["seq"] < before]
+        following = items[limit - 1]["seq"] if len(items) > limit else None
+        return {"items": items[:limit], "next_cursor": following}
 
     @app.get("/api/v1/alarms/{alarm_id}/history")
     async def get_history(alarm_id: str) -> Response:

@@ -4,7 +4,7 @@
 import { post } from "./api.js";
 import { ask } from "./dialog.js";
 import { el, text } from "./dom.js";
-import { age, stamp } from "./format.js";
+import { age, many, number, stamp } from "./format.js";
 import { since } from "./clock.js";
 import { words } from "./names.js";
 import { unacknowledged } from "./store.js";
@@ -104,6 +104,40 @@ export class Acknowledging extends EventTarget {
     } finally {
       this.#mark(seen.id, false);
     }
+  }
+
+  /** Does the same to several, and tells how many it was done to, and why not to the others. */
+  async several(seen, verb, body, done) {
+    const by = operator() || (await askOperator());
+    if (!by) return false;
+    for (const { id } of seen) this.#mark(id, true);
+    let [did, why] = [0, ""];
+    try {
+      if (verb === "acknowledge") {
+        const answer = await post("/alarms/acknowledge", { by, ids: seen.map(({ id }) => id), ...body });
+        [did, why] = [answer.done, answer.refused[0]?.detail ?? ""];
+      } else
+        for (const alarm of seen)
+          try {
+            const path = `/alarms/${encodeURIComponent(alarm.id)}/${verb}`;
+            this.#store.takeAlarm(await post(path, { by, version: alarm.version, ...body }));
+            did += 1;
+          } catch (problem) {
+            why ||= this.#refused(alarm, problem);
+            if (problem.status === 0) break; // whoever cannot be reached is not asked a hundred times
+          }
+    } catch (problem) {
+      why = problem.message;
+    } finally {
+      for (const { id } of seen) this.#mark(id, false);
+    }
+    const left = seen.length - did;
+    notice(
+      [did && `${done} by ${by}: ${many(did, "alarm")}.`, left && `Not done to ${number(left, 0)}. ${why}`]
+        .filter(Boolean)
+        .join(" "),
+    );
+    return did > 0;
   }
 
   #refused(seen, problem) {

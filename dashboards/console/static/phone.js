@@ -3,13 +3,13 @@
 // Lives here: the page behind the link of a message. Not here: the console, which opens from here.
 
 import { Acknowledging } from "./acknowledge.js";
-import { SIGN, SPOKEN, told } from "./alarm-card.js";
+import * as acts from "./acts.js";
+import { SIGN, SPOKEN, log, told } from "./alarm-card.js";
 import * as api from "./api.js";
 import { steps } from "./checklist.js";
 import * as clock from "./clock.js";
-import { ask } from "./dialog.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
-import { MISSING, TimeSince, stamp, time, wholeAge } from "./format.js";
+import { MISSING, TimeSince, stamp, wholeAge } from "./format.js";
 import { timeToLimit } from "./names.js";
 import { address, parse } from "./route.js";
 import { Store, putAside, returned, stateWords, unacknowledged } from "./store.js";
@@ -61,8 +61,8 @@ export class Phone {
     this.acts = el(
       "div.two",
       {},
-      el("button", { type: "button", click: () => this.#comment() }, "Comment"),
-      el("button", { type: "button", click: () => this.#handOver() }, "Hand over…"),
+      el("button", { type: "button", click: () => acts.comment(this.acknowledging, [this.#alarm]) }, "Comment…"),
+      el("button", { type: "button", click: () => acts.assign(this.acknowledging, [this.#alarm]) }, "Hand over…"),
     );
     this.full = el("a.button", { href: address("alarms", id, { full: "1" }).replace("#", "/#") }, "Open the console");
     this.age = el("b.n");
@@ -225,28 +225,8 @@ export class Phone {
       (line) => el("p", {}, line),
     );
     const history = alarm.history ?? [];
-    keyed(
-      this.log,
-      history,
-      (change) => change.seq,
-      (change) => el("li", {}, time(change.at), ` ${told(change)}`),
-    );
+    log(this.log, history);
     this.more.hidden = !why.length && !history.length;
-  }
-
-  async #comment() {
-    const said = await ask(`Comment on ${this.#alarm.title}`, "Add it", [
-      { name: "comment", label: "What you have seen or done. It stands in the history for good.", required: true },
-    ]);
-    if (said) await this.acknowledging.act(this.#alarm, "comment", said, "Commented");
-  }
-
-  async #handOver() {
-    const said = await ask(`Hand over ${this.#alarm.title}`, "Hand over", [
-      { name: "to", label: "To whom", required: true, max: 200, value: this.#alarm.assigned ?? "" },
-      { name: "comment", label: "What they should know, if anything" },
-    ]);
-    if (said) await this.acknowledging.act(this.#alarm, "assign", said, `Handed over to ${said.to}`);
   }
 }
 
