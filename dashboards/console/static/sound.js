@@ -32,7 +32,7 @@ export class Sound {
 
   #show() {
     const words = this.on ? "Sound for new critical alarms: on" : "Sound for new critical alarms: off";
-    text(this.button, this.on ? "🔔" : "🔕");
+    text(this.button, "♪");
     attr(this.button, "title", words);
     attr(this.button, "aria-label", words);
     attr(this.button, "aria-pressed", String(this.on));
