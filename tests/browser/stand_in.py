@@ -24,7 +24,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api.alarms import Person, Reasoned, Remark, Said, Shelf
+from dcim.app.api.alarms import Assignment, Person, Reasoned, Remark, Said, Several, Shelf
 
 Json = dict[str, Any]
 
@@ -82,6 +82,7 @@ class StandIn:
         self.posted: list[Json] = []
         self.turn = 0
         self.alarms: dict[str, Json] = {}
+        self.ended: dict[str, list[Json]] = {}
         self.racks: dict[str, Json] = {}
         self.cdus: dict[str, Json] = {}
         self.halls: list[Json] = []
@@ -322,7 +323,12 @@ class StandIn:
 
     def end(self, alarm_id: str) -> None:
         """The alarm is over."""
-        self.publish("alarm", listed(self.alarms.pop(alarm_id)) | {"state": "normal"})
+        alarm = self.alarms.pop(alarm_id)
+        line = transition(
+            alarm_id, 99, datetime.now(UTC), "cleared", alarm["state"], "normal", alarm["priority"], why="it is gone"
+        )
+        self.ended[alarm_id] = [*alarm["history"], line]
+        self.publish("alarm", listed(alarm) | {"state": "normal"})
 
     def acknowledge(self, alarm_id: str, by: str, comment: str | None = None, *, tell: bool = True) -> Json:
         """Somebody acknowledges, here or on another screen."""
@@ -352,23 +358,25 @@ class StandIn:
             self.publish("alarm", listed(changed))
         return changed
 
-    def act(self, alarm_id: str, verb: str, by: str, words: str) -> Json:
+    def act(self, alarm_id: str, verb: str, by: str, words: str, *, to: str = "", for_s: float = 3600) -> Json:
         """Somebody does something else, here or on another screen."""
         alarm, now = self.alarms[alarm_id], datetime.now(UTC)
         change, state = {
             "comment": ("commented", alarm["state"]),
+            "assign": ("assigned", alarm["state"]),
             "shelve": ("shelved", "shelved"),
             "unshelve": ("unshelved", "unacknowledged"),
             "out-of-service": ("taken_out", "out_of_service"),
             "return-to-service": ("brought_back", "unacknowledged"),
         }[verb]
-        until = iso(now + timedelta(hours=1)) if state == "shelved" else None
+        until = iso(now + timedelta(seconds=for_s)) if state == "shelved" else None
         aside = {"at": iso(now), "by": by, "reason": words, "until": until}
         seq = len(alarm["history"]) + 1
         line = transition(alarm_id, seq, now, change, alarm["state"], state, alarm["priority"], by=by, comment=words)
         changed = alarm | {
             "state": state,
             "version": alarm["version"] + 1,
+            "assigned": to or alarm["assigned"],
             "aside": aside if state in {"shelved", "out_of_service"} else None,
             "history": [*alarm["history"], line],
         }
@@ -376,9 +384,10 @@ class StandIn:
         self.publish("alarm", listed(changed))
         return changed
 
-    def standing(self) -> list[Json]:
-        """Alarms as the listing has them."""
-        return [listed(alarm) for alarm in sorted(self.alarms.values(), key=lambda a: (a["priority"], a["since"]))]
+    def standing(self, *, hidden: bool = False) -> list[Json]:
+        """Alarms as the listing has them; hidden: with those that the design hides."""
+        shown = [alarm for alarm in self.alarms.values() if hidden or alarm["state"] != "suppressed"]
+        return [listed(alarm) for alarm in sorted(shown, key=lambda a: (a["priority"], a["since"]))]
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -426,6 +435,7 @@ class StandIn:
 
 ACTS: dict[str, type[Person]] = {
     "comment": Remark,
+    "assign": Assignment,
     "shelve": Shelf,
     "unshelve": Said,
     "out-of-service": Reasoned,
@@ -625,8 +635,32 @@ def application(hall: StandIn) -> FastAPI:
         return JSONResponse(deepcopy(hall.hall()))
 
     @app.get("/api/v1/alarms")
-    async def get_alarms() -> Json:
-        return {"items": hall.standing(), "total": len(hall.alarms), "next_cursor": None}
+    async def get_alarms(state: str | None = None) -> Json:
+        items = [alarm for alarm in hall.standing(hidden=state is not None) if state in {None, alarm["state"]}]
+        return {"items": items, "total": len(items), "next_cursor": None}
+
+    @app.get("/api/v1/transitions")
+    async def transitions(limit: int, start: datetime, before: int = 2**62) -> Json:
+        changes = [*hall.ended.values(), *(alarm["history"] for alarm in hall.alarms.values())]
+        told = sorted((line for lines in changes for line in lines), key=lambda line: line["at"], reverse=True)
+        items = [line | {"seq": len(told) - i} for i, line in enumerate(told) if line["at"] >= iso(start)]
+        items = [line for line in items if line["seq"] < before]
+        following = items[limit - 1]["seq"] if len(items) > limit else None
+        return {"items": items[:limit], "next_cursor": following}
+
+    @app.get("/api/v1/alarms/{alarm_id}/history")
+    async def get_history(alarm_id: str) -> Response:
+        history = hall.ended.get(alarm_id) or hall.alarms.get(alarm_id, {}).get("history")
+        return JSONResponse(history) if history else problem(404, "Not found", detail=f"There is no alarm {alarm_id}.")
+
+    @app.post("/api/v1/alarms/acknowledge")
+    async def acknowledge_several(said: Several) -> Json:
+        hall.posted.append({"verb": "several"} | said.model_dump(mode="json", exclude_unset=True))
+        known = [one for one in said.ids or [] if one in hall.alarms and not hall.alarms[one]["acknowledged_by"]]
+        for one in known:
+            hall.acknowledge(one, said.by, said.comment)
+        refused = [{"id": one, "detail": "It is over."} for one in said.ids or [] if one not in known]
+        return {"done": len(known), "refused": refused}
 
     @app.get("/api/v1/alarms/{alarm_id}")
     async def get_alarm(alarm_id: str) -> Response:
@@ -653,7 +687,9 @@ def application(hall: StandIn) -> FastAPI:
         if said["version"] != hall.alarms[alarm_id]["version"]:
             change = hall.alarms[alarm_id]["history"][-1]
             return problem(409, "Changed since", alarm=listed(hall.alarms[alarm_id]), changes=[change])
-        return JSONResponse(hall.act(alarm_id, verb, said["by"], said.get("reason") or said.get("comment") or ""))
+        words = said.get("reason") or said.get("comment") or ""
+        more = {name: said[name] for name in ("to", "for_s") if name in said}
+        return JSONResponse(hall.act(alarm_id, verb, said["by"], words, **more))
 
     for verb in ACTS:
         app.post(f"/api/v1/alarms/{{alarm_id}}/{verb}")(act)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
 from tests.browser.stand_in import StandIn
@@ -92,6 +93,18 @@ def test_acknowledged_by_the_button(console: Open) -> None:
     assert hall.posted[1]["by"] == "night shift", "the name is asked for once"
 
 
+def answer(page: Page, button: str, **said: str) -> None:
+    """Fills the dialog that is open, and presses its button."""
+    dialog = page.get_by_role("dialog")
+    for name, words in said.items():
+        field = dialog.locator(f"[name={name}]")
+        if field.evaluate("n => n.tagName") == "SELECT":
+            field.select_option(words)
+        else:
+            field.fill(words)
+    dialog.get_by_role("button", name=button).click()
+
+
 def test_an_alarm_is_put_aside_with_a_reason_and_brought_back(console: Open) -> None:
     hall = StandIn()
     hall.leak("H1-A03")
@@ -99,30 +112,145 @@ def test_an_alarm_is_put_aside_with_a_reason_and_brought_back(console: Open) -> 
     seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
     page = seen.page
     card = page.locator(".drawer .drawer").filter(has_text="Leak at rack H1-A03").last
-    card.get_by_role("button", name="Shelve 1 h").click()
-    expect(page.locator("#notice")).to_contain_text("Write the reason first")
+    card.get_by_role("button", name="Shelve…").click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator("option").all_text_contents() == ["15 min", "30 min", "1 h"], "what is critical: an hour"
+    dialog.get_by_role("button", name="Shelve").click()
+    expect(dialog.locator("[name=reason]")).to_be_focused()
+    dialog.get_by_role("button", name="Cancel").click()
     assert hall.posted == []
-    reason = page.get_by_label("Reason or comment")
-    reason.fill("<b>a spill</b>")
-    card.get_by_role("button", name="Comment", exact=True).click()
+    card.get_by_role("button", name="Comment…").click()
+    answer(page, "Add it", comment="<b>a spill</b>")
     expect(card).to_contain_text("commented by Ada: “<b>a spill</b>”")
-    reason.fill("a spill")
-    card.get_by_role("button", name="Shelve 1 h").click()
+    card.get_by_role("button", name="Shelve…").click()
+    answer(page, "Shelve", reason="a spill", for_s="1800")
     expect(card).to_contain_text("by Ada: a spill")
     expect(card).to_contain_text("Shelved until")
-    expect(card.get_by_role("button", name="Shelve 1 h")).to_be_hidden()
+    expect(card.get_by_role("button", name="Shelve…")).to_be_hidden()
     assert [(said["verb"], said["version"]) for said in hall.posted] == [("comment", 1), ("shelve", 2)]
-    last = page.locator("tbody tr").last
-    expect(last).to_contain_text("shelved")
-    expect(last).to_contain_text("Ada: a spill")
+    assert hall.posted[1]["for_s"] == 1800
     expect(page.get_by_role("button", name="Standing 1")).to_be_visible()
+    page.get_by_role("button", name="Shelved 1").click()
+    row = page.locator("tbody tr")
+    expect(row).to_contain_text("shelved")
+    expect(row).to_contain_text("Ada: a spill")
     card.get_by_role("button", name="Unshelve").click()
     expect(page.get_by_role("button", name="Standing 2")).to_be_visible()
-    reason.fill("the rope is torn")
-    card.get_by_role("button", name="Out of service").click()
+    card.get_by_role("button", name="Out of service…").click()
+    answer(page, "Take out", reason="the rope is torn")
     expect(card).to_contain_text("Out of service by Ada: the rope is torn")
+    expect(page.get_by_role("button", name="Out of service 1")).to_be_visible()
     card.get_by_role("button", name="Return to service").click()
     expect(page.get_by_role("button", name="Standing 2")).to_be_visible()
+    card.get_by_role("button", name="Hand over…").click()
+    answer(page, "Hand over", to="day shift")
+    expect(card).to_contain_text("It is day shift’s.")
+
+
+def test_several_are_ticked_and_dealt_with_at_once(console: Open) -> None:
+    hall = StandIn()
+    for i in (1, 2, 3):
+        hall.raise_alarm(f"limit-{i}", title=f"Limit {i}", asset=f"H1-A0{4 - i}", where=f"position {4 - i}")
+    hall.leak("H1-A03")
+    seen = console(hall, "/#/alarms", operator="Ada")
+    page, rows = seen.page, seen.page.locator("tbody tr")
+    several = page.get_by_role("group", name="What to do with the ticked alarms")
+    expect(rows).to_have_count(4)
+    expect(several).to_be_hidden()
+    page.keyboard.press("l")
+    for key in ("ArrowDown", " ", "ArrowDown", " "):
+        page.keyboard.press(key)
+    expect(several).to_contain_text("2 ticked")
+    hall.raise_alarm("limit-3", summary="news")
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(2)
+    page.keyboard.press("a")
+    expect(page.locator("#notice")).to_have_text(re.compile("Acknowledged by Ada: 2 alarms."))
+    expect(page.get_by_role("button", name="Unacknowledged 2")).to_be_visible()
+    assert len(hall.posted[0]["ids"]) == 2
+    page.get_by_label("Tick all that are shown").check()
+    expect(several).to_contain_text("4 ticked")
+    several.get_by_role("button", name="Shelve…").click()
+    assert page.get_by_role("dialog").locator("option").last.text_content() == "1 h", "the most urgent decides"
+    answer(page, "Shelve", reason="a drill")
+    expect(page.locator("#notice")).to_contain_text("Shelved for 1 h by Ada: 4 alarms.")
+    expect(several).to_be_hidden()
+    expect(page.locator("main")).to_contain_text("No alarm stands.")
+    page.get_by_role("button", name="Shelved 4").click()
+    expect(rows).to_have_count(4)
+
+
+def test_the_table_sorts_shows_what_is_masked_and_what_has_been(console: Open) -> None:
+    hall = StandIn()
+    pump(hall)
+    hall.raise_alarm("b", title="B", where="row 10", since="2026-01-02T00:00:00Z")
+    hall.raise_alarm("a", title="A", where="row 9", since="2026-01-01T00:00:00Z")
+    hall.raise_alarm(
+        "low", title="Flow low", state="suppressed", hidden_how="upstream", hidden_why="the pump explains it"
+    )
+    hall.leak("H1-A03")
+    hall.end("leak-H1-A03")
+    seen = console(hall, "/#/alarms?sort=-where")
+    seen.refused.add(404)
+    page, titles = seen.page, seen.page.locator("tbody .title:visible")
+    expect(titles).to_have_text(["B", "A", "Pump 2 tripped, standby running"])
+    expect(page.get_by_role("columnheader", name="Where")).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("button", name="Since").click()
+    expect(titles).to_have_text(["Pump 2 tripped, standby running", "B", "A"])
+    page.get_by_role("button", name="Since").click()
+    expect(titles).to_have_text(["A", "B", "Pump 2 tripped, standby running"])
+    assert "sort=-since" in page.url
+    page.get_by_role("button", name="Masked 1").click()
+    expect(page.locator("tbody tr:visible")).to_contain_text("the pump explains it")
+    page.get_by_role("button", name="History").click()
+    expect(page.locator("tbody tr:visible")).to_have_count(3)
+    expect(page.locator("tbody tr:visible").first).to_contain_text("it is gone")
+    page.get_by_role("searchbox").fill("two independent")
+    expect(page.locator("tbody tr:visible")).to_have_count(1)
+    page.locator("tbody tr:visible").get_by_role("button").click()
+    expect(page.locator(".side")).to_contain_text("limit at H1-A01: over. What the journal tells of it:")
+    expect(page.locator(".side .log:visible")).to_contain_text("it is gone")
+    assert "show=history" in page.url
+
+
+def test_what_is_shown_is_saved_and_no_cell_is_a_formula(console: Open) -> None:
+    hall = StandIn()
+    hall.raise_alarm("evil", title='=HYPERLINK("x")', where="+1\n,2", confidence=0.5)
+    hall.raise_alarm("other", title="not shown")
+    seen = console(hall, "/#/alarms?filter=hyperlink")
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("button", name="CSV").click()
+    assert download.value.suggested_filename == "alarms-standing.csv"
+    lines = list(csv.reader(download.value.path().read_text("utf-8-sig").splitlines(keepends=True)))
+    assert [line[1] for line in lines] == ["title", '\'=HYPERLINK("x")']
+    assert lines[1][4] == "'+1\n,2"
+    assert lines[1][8] == "0.5"
+
+
+def test_a_new_critical_alarm_sounds_where_somebody_wants_it(console: Open) -> None:
+    seen = console()
+    page = seen.page
+    page.evaluate(
+        """() => {
+          window.tones = 0;
+          const start = OscillatorNode.prototype.start;
+          OscillatorNode.prototype.start = function (...at) { window.tones += 1; return start.apply(this, at); };
+        }"""
+    )
+    seen.hall.leak("H1-A03")
+    expect(page.locator(".side .alarm")).to_have_count(1)
+    assert page.evaluate("window.tones") == 0, "off by default"
+    page.get_by_role("button", name="Sound for new critical alarms: off").click()
+    heard = page.evaluate("window.tones")
+    assert heard > 0, "one hears what one has chosen"
+    seen.hall.raise_alarm("medium", priority=3)
+    seen.hall.raise_alarm("leak-H1-A03", time_to_limit_s=60)
+    expect(page.locator(".side")).to_contain_text("in about 60 s")
+    assert page.evaluate("window.tones") == heard
+    seen.hall.leak("H1-B01")
+    expect(page.locator(".side .alarm")).to_have_count(3)
+    assert page.evaluate("window.tones") == 2 * heard
+    page.reload()
+    expect(page.get_by_role("button", name="Sound for new critical alarms: on")).to_be_visible()
 
 
 def test_the_second_of_two_operators_is_told_what_has_changed(console: Open) -> None:
@@ -130,11 +258,12 @@ def test_the_second_of_two_operators_is_told_what_has_changed(console: Open) -> 
     hall.leak("H1-A03")
     seen = console(hall, "/#/alarms/leak-H1-A03", operator="Ada")
     page = seen.page
-    page.get_by_label("Reason or comment").fill("a spill")
+    expect(page.locator(".side h2")).to_have_text("Leak at rack H1-A03")
     seen.refused.add(409)
     hall.silent = True  # the news has not come yet
     hall.act("leak-H1-A03", "comment", "Ben", "I am there")
-    page.get_by_role("button", name="Shelve 1 h").click()
+    page.locator(".side").get_by_role("button", name="Shelve…").click()
+    answer(page, "Shelve", reason="a spill")
     expect(page.locator("#notice")).to_contain_text("has changed meanwhile (commented by Ben)")
     assert hall.alarms["leak-H1-A03"]["state"] == "unacknowledged"
 
@@ -180,7 +309,7 @@ def test_everything_by_keyboard(console: Open) -> None:
     expect(page.locator(".side .alarm").first).to_have_attribute("data-state", "acknowledged")
     assert hall.posted[0]["by"] == "Ada"
     press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("acknowledge the selected alarm")
+    expect(page.get_by_role("dialog")).to_contain_text("acknowledge the ticked alarms, or the selected one")
     press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -345,7 +474,7 @@ def test_the_table_filters_selects_and_links(console: Open) -> None:
     expect(rows).to_have_count(1)
     assert "filter=NIGHT+cdu-2" in page.url
     page.get_by_role("searchbox").fill("nothing of the kind")
-    expect(page.locator("main")).to_contain_text("No standing alarm matches the filter.")
+    expect(page.locator("main")).to_contain_text("None of 2 alarms here matches the filter.")
     page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="Unacknowledged 1").click()
     expect(rows).to_have_count(1)

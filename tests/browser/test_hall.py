@@ -219,7 +219,7 @@ def test_a_thousand_racks_fit_one_screen_and_only_what_changed_is_touched(consol
     expect(seen.tile("demo/H1-J25").locator(".pri")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/#/alarms/leak-H1-A03", "/#/quality"])
+@pytest.mark.parametrize("path", ["/", "/#/alarms/leak-H1-A03?full=1", "/#/quality"])
 def test_it_can_be_used_at_360_pixels(console: Open, path: str) -> None:
     hall = StandIn(64, 4)
     hall.leak("H1-A03")

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from dcim.app import hall as halls
+from dcim.app.api.alarms import TransitionsPage
 from dcim.app.api.ledger import (
     BacklogBody,
     CountsBody,
@@ -45,6 +46,13 @@ def test_alarms(answers: Any) -> None:
     fits(one["rationale"], RationaleBody)
     fits(one["history"][0], TransitionBody)
     assert answers("/alarms")["items"] == [listed(one)]
+
+
+def test_the_journal(answers: Any) -> None:
+    found = answers("/transitions?limit=1&start=2020-01-01T00:00:00Z")
+    fits(found, TransitionsPage)
+    assert found["next_cursor"] == found["items"][0]["seq"]
+    assert answers(f"/transitions?limit=1&start=2020-01-01T00:00:00Z&before={found['next_cursor']}")["items"]
 
 
 def test_ledger(answers: Any) -> None:

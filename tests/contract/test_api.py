@@ -95,6 +95,17 @@ def test_values_over_time() -> None:
         assert max(buckets["values"]) == pytest.approx(99 * 3.785411784)
         (counted,) = (await hall.get(f"{query}&every=1m&how=count"))["series"]
         assert sum(counted["values"]) == 100
+        (line,) = (await hall.get(f"{query}&points_max=20"))["series"]
+        assert 4 <= len(line["values"]) <= 20
+        assert (min(line["values"]), max(line["values"])) == (min(series["values"]), max(series["values"]))
+        assert set(zip(line["times"], line["values"], strict=True)) <= set(
+            zip(series["times"], series["values"], strict=True)
+        )
+        long = (now() - timedelta(days=20)).isoformat().replace("+00:00", "Z")
+        drawn = await hall.get(f"/api/v1/readings?asset=R1&start={long}&points_max=100")
+        assert (drawn["how"], drawn["every_s"]) == ("minmax", 60 * 577)
+        (line,) = drawn["series"]
+        assert (min(line["values"]), max(line["values"])) == (min(series["values"]), max(series["values"]))
 
     inside(scenario)
 
@@ -149,6 +160,8 @@ PROBLEMS: list[tuple[str, int, str | None]] = [
     ("/api/v1/readings?asset=R1&start=2026-01-01T00:00:00", 422, "query.start"),
     ("/api/v1/readings?start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z&asset=R1", 422, "query.end"),
     ("/api/v1/readings?asset=R1&start=2026-01-01T00:00:00Z&every=0s", 422, "query.every"),
+    ("/api/v1/readings?asset=R1&start=2026-01-01T00:00:00Z&every=1m&points_max=100", 422, "query.points_max"),
+    ("/api/v1/readings?asset=R1&start=2026-01-01T00:00:00Z&points_max=9", 422, "query.points_max"),
     ("/api/v1/readings?start=2026-01-01T00:00:00Z", 422, "query.asset"),
     ("/api/v1/readings?start=2026-01-01T00:00:00Z&point=99999", 404, None),
     ("/api/v1/alarms/none", 404, None),

@@ -2,8 +2,9 @@
 // it, as a sentence. Lives here: the name, the requests, the notice. Not here: the buttons and keys that begin it.
 
 import { post } from "./api.js";
+import { ask } from "./dialog.js";
 import { el, text } from "./dom.js";
-import { age, stamp } from "./format.js";
+import { age, many, number, stamp } from "./format.js";
 import { since } from "./clock.js";
 import { words } from "./names.js";
 import { unacknowledged } from "./store.js";
@@ -15,52 +16,24 @@ const NAME_MAX = 80;
 export const operator = () => localStorage.getItem(KEY) ?? "";
 
 /** Asks for the operator's name. Resolves to it, or to "" where it was not given. */
-export function askOperator() {
-  return new Promise((resolve) => {
-    const field = el("input", {
-      id: "operator-name",
-      name: "name",
-      required: true,
-      maxlength: NAME_MAX,
-      autocomplete: "name",
-      value: operator(),
-    });
-    const dialog = el(
-      "dialog",
+export async function askOperator() {
+  const said = await ask(
+    "Who is at this screen?",
+    "Keep this name",
+    [
       {
-        "aria-labelledby": "operator-title",
-        close: () => {
-          dialog.remove();
-          resolve(dialog.returnValue === "keep" ? operator() : "");
-        },
+        name: "name",
+        label: "The name stands in the history of what you acknowledge. It is kept in this browser.",
+        value: operator(),
+        required: true,
+        max: NAME_MAX,
+        more: { autocomplete: "name" },
       },
-      el(
-        "form",
-        {
-          method: "dialog",
-          submit: () => {
-            if (field.value.trim()) localStorage.setItem(KEY, field.value.trim());
-          },
-        },
-        el("h2", { id: "operator-title" }, "Who is at this screen?"),
-        el(
-          "label",
-          { for: "operator-name", class: "sub" },
-          "The name stands in the history of what you acknowledge. It is kept in this browser.",
-        ),
-        field,
-        el(
-          "div.row",
-          {},
-          el("button.main", { value: "keep" }, "Keep this name"),
-          el("button", { type: "button", click: () => dialog.close("") }, "Cancel"),
-        ),
-      ),
-    );
-    document.body.prepend(dialog);
-    dialog.showModal();
-    field.select();
-  });
+    ],
+  );
+  if (!said) return "";
+  localStorage.setItem(KEY, said.name);
+  return operator();
 }
 
 /** A sentence at the foot of the screen, until it is put away or the next one comes. */
@@ -131,6 +104,40 @@ export class Acknowledging extends EventTarget {
     } finally {
       this.#mark(seen.id, false);
     }
+  }
+
+  /** Does the same to several, and tells how many it was done to, and why not to the others. */
+  async several(seen, verb, body, done) {
+    const by = operator() || (await askOperator());
+    if (!by) return false;
+    for (const { id } of seen) this.#mark(id, true);
+    let [did, why] = [0, ""];
+    try {
+      if (verb === "acknowledge") {
+        const answer = await post("/alarms/acknowledge", { by, ids: seen.map(({ id }) => id), ...body });
+        [did, why] = [answer.done, answer.refused[0]?.detail ?? ""];
+      } else
+        for (const alarm of seen)
+          try {
+            const path = `/alarms/${encodeURIComponent(alarm.id)}/${verb}`;
+            this.#store.takeAlarm(await post(path, { by, version: alarm.version, ...body }));
+            did += 1;
+          } catch (problem) {
+            why ||= this.#refused(alarm, problem);
+            if (problem.status === 0) break; // whoever cannot be reached is not asked a hundred times
+          }
+    } catch (problem) {
+      why = problem.message;
+    } finally {
+      for (const { id } of seen) this.#mark(id, false);
+    }
+    const left = seen.length - did;
+    notice(
+      [did && `${done} by ${by}: ${many(did, "alarm")}.`, left && `Not done to ${number(left, 0)}. ${why}`]
+        .filter(Boolean)
+        .join(" "),
+    );
+    return did > 0;
   }
 
   #refused(seen, problem) {

@@ -2,19 +2,19 @@
 // first; what has been done. The same card stands below the hall and beside the table.
 // Lives here: the card. Not here: lists of alarms.
 
+import * as acts from "./acts.js";
 import { get } from "./api.js";
+import { steps } from "./checklist.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
-import { notice } from "./acknowledge.js";
 import { setButton } from "./alarm-list.js";
 import { putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
-const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
-const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
+export const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
+export const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
 const COMMENT_MAX = 500;
-const SHELF_S = 3600;
 
 export class AlarmCard {
   #store;
@@ -22,7 +22,6 @@ export class AlarmCard {
   #idle;
   #id = null;
   #point = null;
-  #ticked = new Map();
   #asked = null;
   #failed = "";
   #told = { id: null, grown: "" };
@@ -55,17 +54,17 @@ export class AlarmCard {
     });
     this.button = el("button.main", { type: "button", click: () => this.acknowledge() });
     this.acts = el("div.row.acts", {}, this.button, this.comment);
-    this.reason = el("input", { "aria-label": "Reason or comment", placeholder: "reason or comment", maxlength: COMMENT_MAX });
-    const act = (name, does) => el("button", { type: "button", click: does }, name);
-    this.remark = act("Comment", () => this.#act("comment", "Commented", "comment"));
-    this.shelve = act("Shelve 1 h", () => this.#act("shelve", "Shelved for an hour", "reason", { for_s: SHELF_S }));
-    this.takeOut = act("Out of service", () => this.#act("out-of-service", "Taken out of service", "reason"));
-    this.back = act("", () =>
-      this.alarm?.state === "shelved"
-        ? this.#act("unshelve", "Taken off the shelf", "comment", {}, true)
-        : this.#act("return-to-service", "Returned to service", "comment", {}, true),
-    );
-    this.aside = el("div.row.aside", {}, this.reason, this.remark, this.shelve, this.takeOut, this.back);
+    const act = (name, does) => el("button", { type: "button", click: () => this.alarm && does(this.alarm) }, name);
+    this.remark = act("Comment…", (alarm) => acts.comment(acknowledging, [alarm]));
+    this.give = act("Hand over…", (alarm) => acts.assign(acknowledging, [alarm]));
+    this.shelve = act("Shelve…", (alarm) => acts.shelve(acknowledging, [alarm]));
+    this.takeOut = act("Out of service…", (alarm) => acts.takeOut(acknowledging, [alarm]));
+    this.back = act("", (alarm) => acts.bringBack(acknowledging, alarm));
+    this.free = act("Reset", (alarm) => acts.reset(acknowledging, alarm));
+    this.close = act("Close…", (alarm) => acts.close(acknowledging, alarm));
+    this.others = [this.shelve, this.give, this.remark, this.takeOut, this.back, this.free, this.close];
+    this.aside = el("div.row.aside", {}, ...this.others);
+    this.owner = el("p.sub");
     this.put = el("p");
     const part = (name, ...nodes) => el("section", {}, name ? el("h3", {}, name) : null, ...nodes);
     this.parts = {
@@ -85,6 +84,7 @@ export class AlarmCard {
       this.doubt,
       this.masks,
       this.put,
+      this.owner,
       this.over,
       this.parts.evidence,
       this.parts.why,
@@ -95,7 +95,8 @@ export class AlarmCard {
       this.parts.log,
     );
     this.blank = el("p.sub");
-    this.root = el("div.drawer", {}, this.blank, this.body);
+    this.past = el("ul.log", { hidden: true });
+    this.root = el("div.drawer", {}, this.blank, this.past, this.body);
     this.body.hidden = true;
   }
 
@@ -106,7 +107,6 @@ export class AlarmCard {
     this.#point = null;
     this.#failed = "";
     this.comment.value = "";
-    this.reason.value = "";
     this.update();
   }
 
@@ -120,19 +120,6 @@ export class AlarmCard {
     if (this.alarm) this.#acknowledging.acknowledge(this.alarm, this.comment.value.trim());
   }
 
-  // What is put aside needs a reason, and a comment its words: without them the field is asked for.
-  async #act(verb, done, field, more = {}, optional = false) {
-    const alarm = this.alarm;
-    const said = this.reason.value.trim();
-    if (!alarm) return;
-    if (!said && !optional) {
-      notice(field === "reason" ? "Write the reason first: it is kept for good." : "Write the comment first.");
-      this.reason.focus();
-      return;
-    }
-    if (await this.#acknowledging.act(alarm, verb, { [field]: said, ...more }, done)) this.reason.value = "";
-  }
-
   /** Keeps the trend fresh; once a second. */
   beat() {
     if (this.root.isConnected && !this.body.hidden) this.trend.beat();
@@ -144,6 +131,7 @@ export class AlarmCard {
     const alarm = standing ?? this.#store.over.get(this.#id);
     this.body.hidden = !alarm;
     this.blank.hidden = Boolean(alarm);
+    this.past.hidden = Boolean(alarm) || !this.#failed;
     if (!alarm) {
       const known = this.#store.alarmsKnown;
       if (this.#id === null) text(this.blank, known ? this.#idle : "Asking for the alarms.");
@@ -189,10 +177,12 @@ export class AlarmCard {
     this.shelve.hidden = alarm.state === "out_of_service" || alarm.state === "shelved";
     this.takeOut.hidden = alarm.state === "out_of_service";
     this.back.hidden = !aside;
+    this.free.hidden = alarm.state !== "latched_acknowledged";
+    this.close.hidden = alarm.active !== false || aside;
     text(this.back, alarm.state === "shelved" ? "Unshelve" : "Return to service");
-    for (const button of [this.remark, this.shelve, this.takeOut, this.back])
-      button.disabled = this.#acknowledging.busy(alarm.id);
+    for (const button of this.others) button.disabled = this.#acknowledging.busy(alarm.id);
     const { by, reason, until } = alarm.aside ?? {};
+    optional(this.owner, alarm.assigned && `It is ${alarm.assigned}’s.`);
     const end = until ? ` until ${stamp(until)}` : "";
     optional(this.put, standing && (by ? `${capital(stateWords(alarm))}${end} by ${by}: ${reason}` : alarm.hidden_why));
   }
@@ -216,12 +206,7 @@ export class AlarmCard {
 
   #tell(history) {
     this.parts.log.hidden = !history.length;
-    keyed(
-      this.log,
-      history,
-      (change) => change.seq,
-      (change) => el("li", {}, time(change.at), ` ${told(change)}`),
-    );
+    log(this.log, history);
   }
 
   #argue(alarm, standing) {
@@ -271,12 +256,7 @@ export class AlarmCard {
     );
     const checks = alarm.check_first ?? [];
     this.parts.checks.hidden = !checks.length;
-    keyed(
-      this.checks,
-      checks.map((line) => ({ id: alarm.id, line })),
-      ({ id, line }) => `${id} ${line}`,
-      ({ id, line }) => this.#check(id, line),
-    );
+    steps(this.checks, alarm.id, checks);
     const then = action.filter((line) => !checks.includes(line));
     this.parts.actions.hidden = !then.length;
     keyed(
@@ -287,14 +267,6 @@ export class AlarmCard {
     );
   }
 
-  // A tick is a note to oneself: it is kept while this page is open and told to nobody.
-  #check(id, line) {
-    const ticked = this.#ticked.get(id) ?? this.#ticked.set(id, new Set()).get(id);
-    const box = el("input", { type: "checkbox", change: () => (box.checked ? ticked.add(line) : ticked.delete(line)) });
-    box.checked = ticked.has(line);
-    return el("li", {}, el("label", { title: "A note for this screen alone" }, box, el("span", {}, line)));
-  }
-
   async #fetch() {
     const id = this.#id;
     if (this.#asked === id) return;
@@ -302,16 +274,37 @@ export class AlarmCard {
     try {
       this.#store.takeAlarm(await get(`/alarms/${encodeURIComponent(id)}`));
     } catch (problem) {
+      const history = problem.status === 404 ? await this.#journal(id) : [];
       if (id !== this.#id) return;
-      this.#failed =
-        problem.status === 404
+      this.#failed = history.length
+        ? `${history[0].rule.replaceAll("-", " ")} at ${history[0].asset}: over. What the journal tells of it:`
+        : problem.status === 404
           ? `Alarm ${id} does not stand: it is over, or the link was cut. What stands now is in the list.`
           : `This alarm could not be fetched. ${problem.message}`;
+      log(this.past, history);
       this.update();
     } finally {
       this.#asked = null;
     }
   }
+
+  async #journal(id) {
+    try {
+      return await get(`/alarms/${encodeURIComponent(id)}/history`);
+    } catch {
+      return []; // 404: none; anything else: the sentence about the alarm itself says what is wrong
+    }
+  }
+}
+
+/** Makes a list tell a history, oldest first. */
+export function log(list, history) {
+  keyed(
+    list,
+    history,
+    (change) => change.seq,
+    (change) => el("li", {}, time(change.at), ` ${told(change)}`),
+  );
 }
 
 const capital = (words) => words[0].toUpperCase() + words.slice(1);
@@ -321,8 +314,8 @@ function optional(node, sentence) {
   node.hidden = !sentence;
 }
 
-// One line of history: what happened, who did it and what they said, or why the product did it.
-function told({ change, by, comment, why, priority }) {
+/** One line of history: what happened, who did it and what they said, or why the product did it. */
+export function told({ change, by, comment, why, priority }) {
   const what = by ? `${words(change).toLowerCase()} by ${by}` : `${words(change).toLowerCase()}, priority ${priority}`;
   return [what, comment && `“${comment}”`, why].filter(Boolean).join(": ");
 }

@@ -3,6 +3,10 @@
 
 const BASE = "/api/v1";
 const PATIENCE_MS = 10_000;
+const LOGIN = "The login is missing or has expired. Reload this page and log in again; what is shown here is old.";
+
+/** When the last answer was made, by the Date that came with it; ISO, "" where none did. To the second. */
+export let answered = "";
 
 /** A request that did not work. `message` is a sentence for a person; `status` is 0 where no answer came. */
 export class Problem extends Error {
@@ -17,8 +21,14 @@ async function ask(path, options) {
   let answer, body;
   try {
     answer = await fetch(BASE + path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    const date = Date.parse(answer.headers.get("Date"));
+    if (Number.isFinite(date)) answered = new Date(date).toISOString();
+    // A proxy that wants a login sends its own page: an answer, but not ours.
+    if (answer.status === 401 || answer.status === 403 || (answer.ok && foreign(answer)))
+      throw new Problem(answer.status, LOGIN);
     body = await answer.json();
   } catch (cause) {
+    if (cause instanceof Problem) throw cause;
     if (answer && !answer.ok)
       throw new Problem(answer.status, `The service answered with an error (${answer.status}).`);
     throw new Problem(
@@ -30,6 +40,8 @@ async function ask(path, options) {
   const said = [body.title, body.detail].filter((part) => typeof part === "string" && part).join(": ");
   throw new Problem(answer.status, said || `The service answered with an error (${answer.status}).`, body);
 }
+
+const foreign = (answer) => answer.redirected || (answer.headers.get("Content-Type") ?? "").startsWith("text/html");
 
 /** GET, as JSON. Raises Problem. */
 export function get(path) {

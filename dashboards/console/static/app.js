@@ -2,6 +2,7 @@
 // Lives here: the wiring, the beat of one second. Not here: anything that could be told or tested without it.
 
 import { Acknowledging, notice } from "./acknowledge.js";
+import * as acts from "./acts.js";
 import { AlarmCard } from "./alarm-card.js";
 import { AlarmList } from "./alarm-list.js";
 import { AlarmTable } from "./alarm-table.js";
@@ -14,6 +15,7 @@ import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { Quality } from "./quality.js";
 import { Route } from "./route.js";
+import { Sound } from "./sound.js";
 import { Store, keyOf, unacknowledged } from "./store.js";
 
 const store = new Store();
@@ -30,7 +32,7 @@ const isStale = (asset) =>
 const frame = new Frame(store, link, route);
 const hall = new HallPage(store, link, route, isStale, acknowledging);
 const list = new AlarmList(store, acknowledging, chooseBeside);
-const table = new AlarmTable(store, route, (id) => route.go("alarms", id, route.query));
+const table = new AlarmTable(store, route, acknowledging, (id) => route.go("alarms", id, route.query));
 const drawer = new AlarmCard(
   store,
   acknowledging,
@@ -76,6 +78,8 @@ const PAGES = {
   quality: { main: quality.nodes, side: null, place: () => "Data quality", update: () => quality.update() },
 };
 const here = () => PAGES[route.page] ?? { main: [lost], side: null, place: () => "", update() {} };
+
+new Sound(store, document.getElementById("sound"));
 
 // An alarm chosen beside the map: its evidence comes below, and its rack is shown with it.
 function chooseBeside(id) {
@@ -169,8 +173,24 @@ function acknowledgeSelected() {
   notice(`Selected: ${next.title}. Press A again to acknowledge it.`);
 }
 
+// What a key does to the ticked alarms, or else to the one that is looked at.
+function act(does) {
+  const ticked = route.page === "alarms" ? table.ticked : [];
+  const looked = store.alarms.get(route.page === "alarms" ? route.id : route.query.get("alarm"));
+  const some = ticked.length ? ticked : looked ? [looked] : [];
+  if (some.length) does(acknowledging, some);
+  else notice("No alarm is selected.");
+}
+
 listen({
-  a: acknowledgeSelected,
+  a: () => {
+    const ticked = route.page === "alarms" ? table.ticked : [];
+    if (ticked.length) acknowledging.several(ticked, "acknowledge", {}, "Acknowledged");
+    else acknowledgeSelected();
+  },
+  s: () => act(acts.shelve),
+  c: () => act(acts.comment),
+  o: () => act(acts.assign),
   m: () => (route.page === "hall" ? hall.map.focus() : route.go("hall")),
   l: () =>
     route.page === "hall"
@@ -187,7 +207,10 @@ function beat() {
   frame.beat();
   TimeSince.tick();
   if (route.page === "hall") hall.beat();
-  if (route.page === "alarms") drawer.beat();
+  if (route.page === "alarms") {
+    table.beat();
+    drawer.beat();
+  }
   if (route.page === "quality") quality.beat();
 }
 

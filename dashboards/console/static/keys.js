@@ -7,7 +7,11 @@ const KEY = "dcim.keys";
 const HELP = [
   ["← → ↑ ↓", "move between racks, alarms, rows"],
   ["Enter", "select what has the focus"],
-  ["A", "acknowledge the selected alarm; without one, select the most urgent"],
+  ["Space", "tick an alarm, to deal with several at once"],
+  ["A", "acknowledge the ticked alarms, or the selected one; without one, select the most urgent"],
+  ["S", "shelve them"],
+  ["C", "comment on them"],
+  ["O", "hand them over"],
   ["M", "to the map"],
   ["L", "to the list of alarms"],
   ["/", "filter the alarms"],

@@ -23,10 +23,13 @@ export class Trend {
   #series = null;
   #range = null;
   #store;
+  #refresh;
 
-  /** store: knows after how long without a reading a point is stale, and a line must break. */
-  constructor(store) {
+  /** store: knows after how long without a reading a point is stale, and a line must break. refresh: ms between two
+   * questions. */
+  constructor(store, refresh = REFRESH_MS) {
     this.#store = store;
+    this.#refresh = refresh;
     this.name = el("span");
     this.last = el("b.n");
     this.top = el("span.n");
@@ -66,9 +69,9 @@ export class Trend {
     if (point !== null) this.#fetch();
   }
 
-  /** Asks again when the picture is older than ten seconds. */
+  /** Asks again when the picture is old enough. */
   beat() {
-    if (this.#point !== null && performance.now() - this.#asked > REFRESH_MS) this.#fetch();
+    if (this.#point !== null && performance.now() - this.#asked > this.#refresh) this.#fetch();
   }
 
   async #fetch() {
@@ -95,7 +98,11 @@ export class Trend {
     } catch (problem) {
       if (point !== this.#point) return;
       this.node.hidden = true;
-      this.#say(`The trend could not be fetched. ${problem.message}`);
+      this.#say(
+        problem.status === 404
+          ? "This point is not described any more: its sensor or its source was taken away. What it told is still kept."
+          : `The trend could not be fetched. ${problem.message}`,
+      );
     }
   }
 

@@ -17,6 +17,7 @@ from dcim.app.api.context import Ctx
 from dcim.app.api.pages import Cursor, Limit, Page, cut
 from dcim.app.api.plant import AssetFilter, LatestBody, QuantityFilter, SiteFilter, latest_body, select
 from dcim.app.api.problems import RESPONSES, bad, not_found
+from dcim.app.thinning import bucket, low_and_high, thin
 from dcim.core.points import Point
 from dcim.core.ports import Aggregate, Answer, TelemetryStore, Tiered
 from dcim.core.readings import Tier
@@ -27,6 +28,9 @@ POINTS_MAX = 2_000
 """Points that one range query may ask for."""
 ROWS_MAX = 500_000
 """Rows that one range query may answer with."""
+
+DRAWN_MAX = 20_000
+"""Readings of one point that may be asked for to draw a line."""
 
 _EVERY = re.compile(r"(\d{1,7})(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -55,7 +59,9 @@ class ReadingsBody(BaseModel):
         description="Width of a bucket in seconds; null for the readings as they came. Where nothing finer is left of "
         "`start`, it is wider than asked for."
     )
-    how: str | None = Field(description="How a bucket was put together.")
+    how: str | None = Field(
+        description="How a bucket was put together; `minmax`: its lowest value at its start, its highest at its middle."
+    )
     resolution: Tier = Field(
         description="What the answer was made of: the readings (raw), or the coarsest steps that give the same answer. "
         "What is not rolled up yet is in it too."
@@ -72,11 +78,19 @@ def latest(
     site: SiteFilter = None,
     asset: AssetFilter = None,
     quantity: QuantityFilter = None,
+    within: Annotated[
+        str | None,
+        Query(description="Only of assets that this one contains, as a rack its GPUs.", max_length=512),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 1_000,
 ) -> Page[LatestBody]:
     """The last value of each point that has one, by point."""
-    heard = [point for point in select(ctx, site, asset, quantity) if ctx.watch.latest.time_of(point.id) is not None]
+    heard = [
+        point
+        for point in select(ctx, site, asset, quantity)
+        if (within is None or point.within == within) and ctx.watch.latest.time_of(point.id) is not None
+    ]
     page, following = cut(heard, lambda point: [point.id], cursor, limit)
     items = [body for point in page if (body := latest_body(ctx, point)) is not None]
     return Page(items=items, total=len(heard), next_cursor=following)
@@ -105,6 +119,16 @@ async def readings(
             description="How a bucket is put together. `last` reaches back as far as readings are kept as they came."
         ),
     ] = "mean",
+    points_max: Annotated[
+        int | None,
+        Query(
+            description="Instead of `every`: at most so many readings of each point, chosen so that every extreme is "
+            "among them, to draw a line of.",
+            ge=10,
+            le=DRAWN_MAX,
+            examples=[2000],
+        ),
+    ] = None,
 ) -> ReadingsBody:
     """Readings with start ≤ time < end. Buckets use values that are neither missing nor bad; one without any has no
     entry: a gap stays a gap.
@@ -117,7 +141,10 @@ async def readings(
         raise bad("query.end", "The end is not after the start.")
     if asset is None and quantity is None and point is None:
         raise bad("query.asset", "Say what of: asset, quantity or point.")
-    width = None if every is None else _width(every)
+    if points_max is not None and every is not None:
+        raise bad("query.points_max", "Say either every or points_max.")
+    drawn = None if points_max is None else bucket(start, end, points_max)
+    width = drawn if every is None else _width(every)
     chosen = select(ctx, site, asset, quantity)
     if point is not None:
         wanted = set(point)
@@ -129,9 +156,13 @@ async def readings(
         raise bad("query.asset", f"That is {len(chosen)} points; {POINTS_MAX} are the most. Ask for fewer at a time.")
     if width is not None and len(chosen) * ((end - start) / width) > 50 * ROWS_MAX:
         raise bad("query.every", "These buckets are too many. Ask for wider ones or a shorter range.")
-    answer = await run_in_threadpool(_answer, ctx.store, [candidate.id for candidate in chosen], start, end, width, how)
+    ids = [candidate.id for candidate in chosen]
+    if drawn is not None:
+        answer = await run_in_threadpool(_drawn, ctx.store, ids, start, end, drawn)
+    else:
+        answer = await run_in_threadpool(_answer, ctx.store, ids, start, end, width, how)
     frame = answer.frame
-    if how == "last" and width is not None and answer.since is not None and start < answer.since:
+    if points_max is None and how == "last" and width is not None and answer.since is not None and start < answer.since:
         raise bad(
             "query.how",
             f"Readings as they came are kept since {answer.since.isoformat()}, and `last` needs them. "
@@ -139,11 +170,14 @@ async def readings(
         )
     if frame.height > ROWS_MAX:
         raise bad("query.every", f"That is {frame.height} rows; {ROWS_MAX} are the most. Ask for wider buckets.")
+    if points_max is not None and drawn is None:
+        frame = await run_in_threadpool(thin, frame, start, end, points_max)
+    asked = "minmax" if drawn is not None else how
     return ReadingsBody(
         start=start,
         end=end,
         every_s=None if answer.every is None else answer.every.total_seconds(),
-        how=how if width is not None else "mean" if answer.every is not None else None,
+        how=asked if width is not None else "mean" if answer.every is not None else None,
         resolution=answer.tier,
         kept_since=answer.since,
         series=_series(chosen, frame),
@@ -156,6 +190,12 @@ def _answer(
     if isinstance(store, Tiered):
         return store.answer(points, start, end, every, how)
     return Answer(store.window(points, start, end, every, how), Tier.RAW, every, None)
+
+
+def _drawn(store: TelemetryStore, points: list[int], start: datetime, end: datetime, every: timedelta) -> Answer:
+    return low_and_high(
+        _answer(store, points, start, end, every, "min"), _answer(store, points, start, end, every, "max")
+    )
 
 
 def _width(every: str) -> timedelta:
