@@ -352,18 +352,24 @@ class _Look:
     def _resistance(self) -> tuple[Floats, Floats]:
         """R of each GPU in K/W and its mean power in kW over the steady part of the window; NaN without enough."""
         settings, gpus, wide = self.settings, self.map.gpus, self.wide
-        limit_kw = wide.lasts(gpus.limit)
+        resistance, power_kw = np.full(len(gpus.temperature), np.nan), np.full(len(gpus.temperature), np.nan)
+        counts = wide.counts(gpus.temperature)
+        told = np.flatnonzero(counts.sum(axis=1) >= settings.samples_min)  # nothing can come of the others
+        if not len(told):
+            return resistance, power_kw
+        limit_kw = wide.lasts(gpus.limit[told])
         limit_kw = np.where(limit_kw > 0.0, limit_kw, settings.tdp_kw)
-        power, temperature = wide.means(gpus.power), wide.means(gpus.temperature)
-        inlet = np.append(self.balance.supply_c, np.full((1, wide.grid.bins), np.nan), axis=0)[self.map.rack]
+        power, temperature = wide.means(gpus.power[told]), wide.means(gpus.temperature[told])
+        inlet = np.append(self.balance.supply_c, np.full((1, wide.grid.bins), np.nan), axis=0)[self.map.rack[told]]
         fit = steady(power, settings.balance.steady_bins, settings.balance.steady_share)
         fit &= (power > settings.power_share_min * limit_kw[:, None]) & ~np.isnan(temperature - inlet)
-        samples = np.where(fit, wide.counts(gpus.temperature), 0.0).sum(axis=1)
+        samples = np.where(fit, counts[told], 0.0).sum(axis=1)
         rise = np.where(fit, temperature - inlet, 0.0).sum(axis=1)
         total = np.where(fit, power, 0.0).sum(axis=1)
         enough = (samples >= settings.samples_min) & (rise > 0.0)
-        resistance = np.where(enough, rise / np.maximum(total, 1e-9) / 1000.0, np.nan)
-        return resistance, np.where(enough, total / np.maximum(fit.sum(axis=1), 1), np.nan)
+        resistance[told] = np.where(enough, rise / np.maximum(total, 1e-9) / 1000.0, np.nan)
+        power_kw[told] = np.where(enough, total / np.maximum(fit.sum(axis=1), 1), np.nan)
+        return resistance, power_kw
 
     def _apart(self, values: Floats) -> Floats:
         """Each value over what its node shares; over what its rack does where the node has too few."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from dcim.core.readings import Quality
 from dcim.core.times import SECOND_US
-from dcim.detect.traces import Floats, Grid, in_order
+from dcim.detect.traces import Floats, Grid, in_order, values_of
 
 Numbers = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
@@ -147,7 +147,7 @@ class Cuts:
             starts,
             np.append(starts[1:], len(point)) if len(starts) else starts,
             frame["time"].to_physical().to_numpy(),
-            frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+            values_of(frame),
             frame["quality"].to_numpy(),
         )
 
@@ -177,8 +177,11 @@ def steady(values: Floats, span: int, share: float) -> Bools:
     magnitude. False where one of them is missing, and in the first bins, which have too few before them."""
     calm = np.zeros(values.shape, np.bool_)
     if values.shape[-1] >= span:
-        runs = np.lib.stride_tricks.sliding_window_view(values, span, axis=-1)
-        high, low = runs.max(axis=-1), runs.min(axis=-1)
+        runs = values.shape[-1] - span + 1
+        high, low = values[..., :runs].copy(), values[..., :runs].copy()
+        for behind in range(1, span):  # whole columns at a time: a reduction over spans so short is all overhead
+            np.maximum(high, values[..., behind : behind + runs], out=high)
+            np.minimum(low, values[..., behind : behind + runs], out=low)
         calm[..., span - 1 :] = high - low <= share * np.maximum(np.abs(high), np.abs(low))
     return calm
 
