@@ -389,14 +389,14 @@ class _Look:
         none = np.isnan(self.resistance)
         # Peers: the same place in the node, the same product as far as its limits tell.
         product = np.nan_to_num(np.round(wide.lasts(gpus.limit) * 20.0) * 1_000.0 + wide.lasts(gpus.slowdown), nan=-1.0)
-        _, group = np.unique(np.stack([gpus.place, product]), axis=1, return_inverse=True)
+        _, like = np.unique(product, return_inverse=True)
+        like = like.reshape(-1).astype(np.intp)
+        _, group = np.unique(gpus.place * (int(like.max(initial=0)) + 1) + like, return_inverse=True)
         group = group.reshape(-1).astype(np.intp)
         groups = int(group.max(initial=-1)) + 1
         apart = self._apart(self.resistance)
         middle = by_group(apart, group, groups, settings.peers_min)[group] if groups else apart
         # How unlike such parts are is told by all of the product: the few at one place may be alike by chance.
-        _, like = np.unique(product, return_inverse=True)
-        like = like.reshape(-1).astype(np.intp)
         rest = apart / middle - 1.0
         spread = by_group(np.abs(rest), like, int(like.max(initial=-1)) + 1, settings.peers_min)
         z = rest / np.maximum(1.4826 * (spread[like] if len(like) else rest), settings.peers_scatter_min)
