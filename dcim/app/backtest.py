@@ -7,9 +7,10 @@ there are (build.py)."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -180,7 +181,8 @@ def run_plant(
             where=recording.title,
             todo="Say a shorter --stride.",
         )
-    played = watching.look(recording, recording.start, ticks, progress)
+    with _settled():
+        played = watching.look(recording, recording.start, ticks, progress)
     since = counts_from or recording.start
     answer = Answer(recording.title, since, recording.end)
     answer.told.append(
@@ -207,6 +209,18 @@ def run_plant(
     answer.alarms = _listed(played, told, since)
     answer.picture = _plant_picture(answer, events, told, alarms)
     return answer
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """What is known of a plant by now, some hundreds of thousands of objects, stays for as long as the run lasts: the
+    interpreter need not search it for garbage again and again, which takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _by_detector(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -206,35 +207,61 @@ class _Walk:
     async def through(self, stretches: Iterable[Stretch], progress: Callable[[float], None]) -> Played:
         """All of it."""
         await self.engine.open(self.played.start)
-        done, kept, ended_us = 0, Readings.empty(), to_us(self.played.start)
-        for stretch in stretches:
-            fresh = _known(stretch.readings, self._size)
-            self.played.rows += len(stretch.readings)
-            ended_us = max(ended_us, stretch.until_us)
-            beyond = int(np.searchsorted(self.ticks, stretch.until_us, side="left"))
-            rows = _behind(kept, fresh)
-            if beyond > done:
-                await self._stretch(rows, done, beyond, progress)
-                done = beyond
-                kept = rows.take(rows.time >= self.ticks[done - 1] - self._look_back_us)
-            elif done < len(self.ticks):
-                self.latest.take(fresh, fresh.time)
-                kept = rows.take(rows.time >= self.ticks[done] - self._look_back_us)
-        if done < len(self.ticks):
-            await self._stretch(kept, done, len(self.ticks), progress)
+        ended_us = to_us(self.played.start)
+        with ThreadPoolExecutor(1, "layout") as layout:  # lays out the next stretch while this one is looked at
+            laid = self._lay_out(iter(stretches))
+            following = layout.submit(next, laid, None)
+            while (now := following.result()) is not None:
+                following = layout.submit(next, laid, None)
+                self.played.rows += now.rows
+                ended_us = max(ended_us, now.until_us)
+                if now.ticks is None:
+                    self.latest.take(now.fresh, now.fresh.time)
+                else:
+                    await self._stretch(now.ticks, progress)
         self.played.end = max(from_us(ended_us), from_us(int(self.ticks[-1])) if len(self.ticks) else self.played.start)
         self.played.ticks = len(self.ticks)
         self.played.cannot_tell = {kind: told[0] / told[1] for kind, told in self._told.items() if told[1]}
         progress(1.0)
         return self.played
 
-    async def _stretch(self, rows: Readings, first: int, beyond: int, progress: Callable[[float], None]) -> None:
-        """The ticks from first to beyond. rows: with those of before that a window may still reach."""
+    def _lay_out(self, stretches: Iterator[Stretch]) -> Iterator[_Laid]:
+        """Each stretch, and after the last one what is left of the ticks. Depends on readings alone, and on nothing
+        that was found in them."""
+        done, kept = 0, Readings.empty()
+        for stretch in stretches:
+            fresh = _known(stretch.readings, self._size)
+            beyond = int(np.searchsorted(self.ticks, stretch.until_us, side="left"))
+            rows, ticks = _behind(kept, fresh), None
+            if beyond > done:
+                ticks = self._ticks(rows, done, beyond)
+                done = beyond
+                kept = rows.take(rows.time >= self.ticks[done - 1] - self._look_back_us)
+            elif done < len(self.ticks):
+                kept = rows.take(rows.time >= self.ticks[done] - self._look_back_us)
+            else:
+                fresh = Readings.empty()  # after the last tick nobody looks
+            yield _Laid(len(stretch.readings), stretch.until_us, fresh, ticks)
+        if done < len(self.ticks):
+            yield _Laid(0, int(self.ticks[-1]), Readings.empty(), self._ticks(kept, done, len(self.ticks)))
+
+    def _ticks(self, rows: Readings, first: int, beyond: int) -> _Ticks:
+        """rows: with those of before that a window may still reach."""
         new = rows.time > self.ticks[first - 1] if first else np.ones(len(rows), np.bool_)
-        cuts = [_Cut(rows, needed, self.ticks, first, beyond) for needed in self._needed]
-        updates = _Updates(rows.take(new), self.ticks, first, beyond)
         arrivals = _Updates(rows.take(new & self._wakes[rows.point]), self.ticks, first, beyond, all_of=True)
-        news = self._news(arrivals)
+        return _Ticks(
+            first,
+            beyond,
+            [_Cut(rows, needed, self.ticks, first, beyond) for needed in self._needed],
+            _Updates(rows.take(new), self.ticks, first, beyond),
+            arrivals,
+            self._news(arrivals),
+        )
+
+    async def _stretch(self, laid: _Ticks, progress: Callable[[float], None]) -> None:
+        """The ticks of a stretch."""
+        first, beyond, cuts, updates = laid.first, laid.beyond, laid.cuts, laid.updates
+        arrivals, news = laid.arrivals, laid.news
         every = max(1, (beyond - first) // 50)
         for tick in range(first, beyond):
             at = from_us(int(self.ticks[tick]))
@@ -438,6 +465,30 @@ class _Updates:
         same = np.append(False, rows.point[starts[1:]] == rows.point[starts[1:] - 1])
         earlier: npt.NDArray[np.intp] = np.where(same, starts - 1, -1)[own]
         return earlier
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ticks:
+    """The ticks from first to beyond, with all that will be asked for at each."""
+
+    first: int
+    beyond: int
+    cuts: Sequence[_Cut]
+    """By detector."""
+    updates: _Updates
+    arrivals: _Updates
+    news: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Laid:
+    """A stretch, ready to be walked through."""
+
+    rows: int
+    until_us: int
+    fresh: Readings
+    ticks: _Ticks | None
+    """None where no tick falls into it."""
 
 
 def _known(readings: Readings, size: int) -> Readings:

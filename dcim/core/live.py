@@ -4,6 +4,7 @@ Lives here: the columns and how a batch goes into them. Not here: windows over t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from dcim.core.readings import Quality, Readings
 
 NEVER = np.iinfo(np.int64).min
 """Time of a point that was never heard."""
+_NEVER, _BAD = int(NEVER), int(Quality.BAD)
 
 
 class Latest:
@@ -36,8 +38,11 @@ class Latest:
         if not len(arrived):
             return
         self._grow(int(arrived.point.max()) + 1)
-        order = np.lexsort((np.arange(len(arrived)), arrived.time, arrived.point))
-        last = order[np.append(arrived.point[order][1:] != arrived.point[order][:-1], True)]
+        if (arrived.point[1:] > arrived.point[:-1]).all():  # one reading a point, in their order: nothing to sort
+            last = np.arange(len(arrived))
+        else:
+            order = np.lexsort((np.arange(len(arrived)), arrived.time, arrived.point))
+            last = order[np.append(arrived.point[order][1:] != arrived.point[order][:-1], True)]
         newer = last[arrived.time[last] >= self.time[arrived.point[last]]]
         points = arrived.point[newer]
         self.time[points] = arrived.time[newer]
@@ -54,10 +59,10 @@ class Latest:
 
     def value_of(self, point: int) -> float | None:
         """The last value that can be trusted at all; None where there is none, it is missing, or it is bad."""
-        if point >= len(self.time) or self.quality[point] == Quality.BAD:
+        if point >= len(self.time) or self.quality.item(point) == _BAD:
             return None
-        value = float(self.value[point])
-        return None if np.isnan(value) else value
+        value = self.value.item(point)
+        return None if math.isnan(value) else value
 
     def readings(self, points: Sequence[int] | npt.NDArray[np.intp]) -> Readings:
         """The last readings of those of these points that were ever heard."""
@@ -68,11 +73,13 @@ class Latest:
 
     def time_of(self, point: int) -> int | None:
         """Microseconds UTC of the last reading by the sender's clock, or None."""
-        return None if point >= len(self.time) or self.time[point] == NEVER else int(self.time[point])
+        time = self.time.item(point) if point < len(self.time) else _NEVER
+        return None if time == _NEVER else time
 
     def heard_of(self, point: int) -> int | None:
         """Microseconds UTC at which the last reading arrived, or None."""
-        return None if point >= len(self.heard) or self.heard[point] == NEVER else int(self.heard[point])
+        heard = self.heard.item(point) if point < len(self.heard) else _NEVER
+        return None if heard == _NEVER else heard
 
     def _grow(self, size: int) -> None:
         have = len(self.time)

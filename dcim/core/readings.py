@@ -91,9 +91,12 @@ class Readings:
 
     def to_frame(self) -> pl.DataFrame:
         """A frame: point u32, time Datetime(us, UTC), value f64 with null where missing, quality u8."""
+        value = pl.Series("value", self.value)
         return pl.DataFrame(
-            {"point": self.point, "time": self.time, "value": self.value, "quality": self.quality}
-        ).with_columns(
-            pl.col("time").cast(pl.Datetime("us", "UTC")),
-            pl.col("value").fill_nan(None),
+            [
+                pl.Series("point", self.point),
+                pl.Series("time", self.time).cast(pl.Datetime("us", "UTC")),
+                value.fill_nan(None) if np.isnan(self.value).any() else value,
+                pl.Series("quality", self.quality),
+            ]
         )

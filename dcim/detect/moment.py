@@ -4,7 +4,7 @@ Lives here: freshness and trust of single values. Not here: windows (window.py),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dcim.core.live import Latest
@@ -23,6 +23,10 @@ class Moment:
     latest: Latest
     at: datetime
     stale_after_s: float = STALE_AFTER_S
+    _at_us: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_at_us", to_us(self.at))
 
     def value(self, point: Point | None) -> float | None:
         """The last value; None where there is no point, it is missing, bad, stale or in a unit that nobody knows."""
@@ -34,7 +38,7 @@ class Moment:
     def age_s(self, point: Point) -> float | None:
         """Seconds since the point was heard, by our clock, at least 0; None if it never was."""
         heard = self.latest.heard_of(point.id)
-        return None if heard is None else max(0.0, (to_us(self.at) - heard) / SECOND_US)
+        return None if heard is None else max(0.0, (self._at_us - heard) / SECOND_US)
 
     def doubtful(self, point: Point) -> bool:
         """Whether the last value is kept as uncertain or bad, there is none, or no detector believes the point."""

@@ -6,6 +6,7 @@ words, and the answer where there is no word. Not here: which sensor is asked, o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dcim.core.points import Point
 
@@ -28,12 +29,8 @@ class Question:
 
         A value without a word, or with one of which nothing is known, is judged by its number: 0 is no.
         """
-        word = _fold(point.word(value)).replace("abnormal", "alarm")
-        if word in self.no_whole or any(part in word for part in self.no):
-            return False
-        if any(part in word for part in self.unsure):
-            return None
-        return any(part in word for part in self.yes) or value != 0
+        no, unsure, yes = _parts(self, point.word(value))
+        return False if no else None if unsure else yes or value != 0
 
 
 _BROKEN = ("fault", "fail", "error", "trouble", "broken", "disconnect", "offline", "unknown", "invalid")
@@ -58,5 +55,9 @@ RUNNING = Question(no=("notrun", "stop", "standby", "idle"), unsure=_BROKEN, yes
 """Does this pump run?"""
 
 
-def _fold(word: str) -> str:
-    return "".join(letter for letter in word.casefold() if letter.isalnum())
+@lru_cache(maxsize=1_024)  # a hall has thousands of contacts and a handful of words
+def _parts(question: Question, word: str) -> tuple[bool, bool, bool]:
+    """Whether a part of each list is in the word."""
+    folded = "".join(letter for letter in word.casefold() if letter.isalnum()).replace("abnormal", "alarm")
+    no = folded in question.no_whole or any(part in folded for part in question.no)
+    return no, any(part in folded for part in question.unsure), any(part in folded for part in question.yes)

@@ -352,18 +352,24 @@ class _Look:
     def _resistance(self) -> tuple[Floats, Floats]:
         """R of each GPU in K/W and its mean power in kW over the steady part of the window; NaN without enough."""
         settings, gpus, wide = self.settings, self.map.gpus, self.wide
-        limit_kw = wide.lasts(gpus.limit)
+        resistance, power_kw = np.full(len(gpus.temperature), np.nan), np.full(len(gpus.temperature), np.nan)
+        counts = wide.counts(gpus.temperature)
+        told = np.flatnonzero(counts.sum(axis=1) >= settings.samples_min)  # nothing can come of the others
+        if not len(told):
+            return resistance, power_kw
+        limit_kw = wide.lasts(gpus.limit[told])
         limit_kw = np.where(limit_kw > 0.0, limit_kw, settings.tdp_kw)
-        power, temperature = wide.means(gpus.power), wide.means(gpus.temperature)
-        inlet = np.append(self.balance.supply_c, np.full((1, wide.grid.bins), np.nan), axis=0)[self.map.rack]
+        power, temperature = wide.means(gpus.power[told]), wide.means(gpus.temperature[told])
+        inlet = np.append(self.balance.supply_c, np.full((1, wide.grid.bins), np.nan), axis=0)[self.map.rack[told]]
         fit = steady(power, settings.balance.steady_bins, settings.balance.steady_share)
         fit &= (power > settings.power_share_min * limit_kw[:, None]) & ~np.isnan(temperature - inlet)
-        samples = np.where(fit, wide.counts(gpus.temperature), 0.0).sum(axis=1)
+        samples = np.where(fit, counts[told], 0.0).sum(axis=1)
         rise = np.where(fit, temperature - inlet, 0.0).sum(axis=1)
         total = np.where(fit, power, 0.0).sum(axis=1)
         enough = (samples >= settings.samples_min) & (rise > 0.0)
-        resistance = np.where(enough, rise / np.maximum(total, 1e-9) / 1000.0, np.nan)
-        return resistance, np.where(enough, total / np.maximum(fit.sum(axis=1), 1), np.nan)
+        resistance[told] = np.where(enough, rise / np.maximum(total, 1e-9) / 1000.0, np.nan)
+        power_kw[told] = np.where(enough, total / np.maximum(fit.sum(axis=1), 1), np.nan)
+        return resistance, power_kw
 
     def _apart(self, values: Floats) -> Floats:
         """Each value over what its node shares; over what its rack does where the node has too few."""
@@ -383,14 +389,14 @@ class _Look:
         none = np.isnan(self.resistance)
         # Peers: the same place in the node, the same product as far as its limits tell.
         product = np.nan_to_num(np.round(wide.lasts(gpus.limit) * 20.0) * 1_000.0 + wide.lasts(gpus.slowdown), nan=-1.0)
-        _, group = np.unique(np.stack([gpus.place, product]), axis=1, return_inverse=True)
+        _, like = np.unique(product, return_inverse=True)
+        like = like.reshape(-1).astype(np.intp)
+        _, group = np.unique(gpus.place * (int(like.max(initial=0)) + 1) + like, return_inverse=True)
         group = group.reshape(-1).astype(np.intp)
         groups = int(group.max(initial=-1)) + 1
         apart = self._apart(self.resistance)
         middle = by_group(apart, group, groups, settings.peers_min)[group] if groups else apart
         # How unlike such parts are is told by all of the product: the few at one place may be alike by chance.
-        _, like = np.unique(product, return_inverse=True)
-        like = like.reshape(-1).astype(np.intp)
         rest = apart / middle - 1.0
         spread = by_group(np.abs(rest), like, int(like.max(initial=-1)) + 1, settings.peers_min)
         z = rest / np.maximum(1.4826 * (spread[like] if len(like) else rest), settings.peers_scatter_min)

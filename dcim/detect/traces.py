@@ -44,16 +44,23 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("point", "time", maintain_order=True)
 
 
+def values_of(frame: pl.DataFrame) -> Floats:
+    """The frame's values, NaN where missing. Shared with the frame where they can be: nobody writes into them."""
+    value = frame["value"]
+    value = value if value.dtype == pl.Float64 else value.cast(pl.Float64)
+    values: Floats = (value.fill_null(np.nan) if value.null_count() else value).to_numpy()
+    return values
+
+
 class Traces:
     """A frame as detectors are given it, point by point. One that is not sorted by point and time is sorted first."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         frame = in_order(frame)
         self.point = frame["point"].to_numpy()
-        self.time = frame["time"].dt.epoch("us").to_numpy()
+        self.time = frame["time"].to_physical().to_numpy()
         self.quality = frame["quality"].to_numpy()
-        value = frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        self.value = np.where(self.quality < Quality.BAD, value, np.nan)
+        self.value = np.where(self.quality < Quality.BAD, values_of(frame), np.nan)
         self.starts = np.flatnonzero(np.append(True, self.point[1:] != self.point[:-1])) if len(self.point) else _NONE
         self.points = self.point[self.starts]
         """The points that have readings, ascending."""

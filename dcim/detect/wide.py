@@ -14,7 +14,7 @@ import polars as pl
 
 from dcim.core.readings import Quality
 from dcim.core.times import SECOND_US
-from dcim.detect.traces import Floats, Grid, in_order
+from dcim.detect.traces import Floats, Grid, in_order, values_of
 
 Numbers = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
@@ -90,38 +90,34 @@ def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
         np.subtract(np.repeat(np.arange(1, beyond - first + 1) * bins - 1, lengths), key, out=key)
         size = (beyond - first) * bins
         heard = None
-        if within and quality.max() < Quality.BAD and not np.isnan(value.min()):
-            counted, total = _binned(key, value, size)
-        else:
+        if not (within and quality.max() < Quality.BAD and not np.isnan(value.min())):
             place = key - np.repeat(np.arange(beyond - first) * bins, lengths)
             inside = (place >= 0) & (place < bins)
             good = inside & (quality < Quality.BAD) & ~np.isnan(value)
-            heard = (np.bincount(key[inside], minlength=size) > 0).reshape(-1, bins)
-            counted, total = _binned(key[good], value[good], size)
-        counted, total = counted.reshape(-1, bins), total.reshape(-1, bins)
-        count[first:beyond] = counted
-        np.divide(total, counted, out=mean[first:beyond], where=counted > 0)
-        mean[first:beyond][np.abs(mean[first:beyond]) > _LARGEST] = np.nan
-        _hold(mean[first:beyond], counted > 0 if heard is None else heard, int(grid.hold_s / grid.bin_s))
+            heard = np.flatnonzero(np.bincount(key[inside], minlength=size))
+            key, value = key[good], value[good]
+        run, counted, total = _binned(key, value, size)
+        means = total / counted
+        means[np.abs(means) > _LARGEST] = np.nan
+        count[first:beyond].reshape(-1)[run] = counted
+        mean[first:beyond].reshape(-1)[run] = means
+        _hold(mean[first:beyond].reshape(-1), run if heard is None else heard, bins, int(grid.hold_s / grid.bin_s))
     return Wide(grid, cuts.points, mean, count, last)
 
 
-def _binned(key: npt.NDArray[np.int64], value: Floats, size: int) -> tuple[npt.NDArray[np.int_], Floats]:
-    """How many values each key has, and their sums. Of keys that ascend, as those of a sorted frame do, each has one
-    run: adding up runs takes half the time of counting keys."""
-    counted, total = np.zeros(size, np.int_), np.zeros(size)
+def _binned(key: npt.NDArray[np.int64], value: Floats, size: int) -> tuple[Numbers, npt.NDArray[np.int_], Floats]:
+    """The keys that there are, ascending, how many values each has, and their sums. Of keys that ascend, as those of a
+    sorted frame do, each has one run: adding up runs takes half the time of counting keys."""
     if not len(key):
-        return counted, total
-    differs = key[1:] != key[:-1]
-    starts = np.append(0, np.flatnonzero(differs) + 1)
+        return np.zeros(0, np.intp), np.zeros(0, np.int_), np.zeros(0)
+    starts = np.append(0, np.flatnonzero(key[1:] != key[:-1]) + 1)
     run = key[starts]
     if (run[1:] < run[:-1]).any():
-        total = np.bincount(key, weights=value, minlength=size).astype(np.float64)
-        return np.bincount(key, minlength=size).astype(np.int_), total
-    counted[run] = np.diff(starts, append=len(key))
+        counted = np.bincount(key, minlength=size)
+        run = np.flatnonzero(counted)
+        return run, counted[run], np.bincount(key, weights=value, minlength=size).astype(np.float64)[run]
     with np.errstate(over="ignore", invalid="ignore"):
-        total[run] = np.add.reduceat(value, starts)
-    return counted, total
+        return run.astype(np.intp), np.diff(starts, append=len(key)), np.add.reduceat(value, starts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +143,7 @@ class Cuts:
             starts,
             np.append(starts[1:], len(point)) if len(starts) else starts,
             frame["time"].to_physical().to_numpy(),
-            frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+            values_of(frame),
             frame["quality"].to_numpy(),
         )
 
@@ -161,15 +157,19 @@ class Cuts:
             first = beyond
 
 
-def _hold(mean: Floats, heard: Bools, hold_bins: int) -> None:
-    """Fills empty bins from the one before, in place; one in which only bad readings came ends the holding."""
-    if heard.all():
+def _hold(mean: Floats, heard: Numbers, bins: int, hold_bins: int) -> None:
+    """Fills empty bins from the one before, in place; one in which only bad readings came ends the holding. mean: bins
+    of each point after those of the one before. heard: places in it at which something came, ascending."""
+    if not len(heard):
         return
-    bins = np.arange(mean.shape[1])
-    source = np.maximum.accumulate(np.where(heard, bins, -1), axis=1)
-    held = ~heard & (source >= 0) & (bins - source <= hold_bins)
-    row, place = np.nonzero(held)
-    mean[row, place] = mean[row, source[held]]
+    row_ends = (heard // bins + 1) * bins
+    ends = np.minimum(np.append(heard[1:], mean.size), np.minimum(row_ends, heard + hold_bins + 1))
+    lengths = ends - heard - 1
+    if not lengths.any():
+        return
+    before = np.cumsum(lengths) - lengths
+    held = np.repeat(heard + 1 - before, lengths) + np.arange(int(lengths.sum()))
+    mean[held] = np.repeat(mean[heard], lengths)
 
 
 def steady(values: Floats, span: int, share: float) -> Bools:
@@ -177,8 +177,11 @@ def steady(values: Floats, span: int, share: float) -> Bools:
     magnitude. False where one of them is missing, and in the first bins, which have too few before them."""
     calm = np.zeros(values.shape, np.bool_)
     if values.shape[-1] >= span:
-        runs = np.lib.stride_tricks.sliding_window_view(values, span, axis=-1)
-        high, low = runs.max(axis=-1), runs.min(axis=-1)
+        runs = values.shape[-1] - span + 1
+        high, low = values[..., :runs].copy(), values[..., :runs].copy()
+        for behind in range(1, span):  # whole columns at a time: a reduction over spans so short is all overhead
+            np.maximum(high, values[..., behind : behind + runs], out=high)
+            np.minimum(low, values[..., behind : behind + runs], out=low)
         calm[..., span - 1 :] = high - low <= share * np.maximum(np.abs(high), np.abs(low))
     return calm
 
