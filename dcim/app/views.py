@@ -54,7 +54,8 @@ class TransitionBody(BaseModel):
     why: str = Field(description="What made the product do it.")
     until: datetime | None = Field(description="On shelving: when the shelf ends.")
     detail: str = Field(
-        description="On assignment: to whom. On closing: the cause. On activation: id of the alarm that was the first "
+        description="On assignment: to whom. On closing: the cause. On shelving: id of the silence that it follows "
+        "from. On activation: id of the alarm that was the first "
         "out of its group, where it was another."
     )
     hidden_by: str | None = Field(description="On suppression: id of the alarm, window or asset that hides it.")

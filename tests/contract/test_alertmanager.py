@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -582,6 +583,40 @@ def test_hostile_alerts_are_refused_in_words_or_made_harmless() -> None:
         assert deep.status_code == 400
         metrics = (await hall.client.get("/metrics")).text
         assert 'dcim_external_alerts_total{what="not_valid"} 11.0' in metrics
+
+    inside(scenario)
+
+
+def nonsense(draw: random.Random, depth: int = 0) -> Any:
+    """Something in JSON that an alert or a silence might begin with."""
+    keys = ["labels", "annotations", "startsAt", "endsAt", "generatorURL", "matchers", "createdBy", "comment", "id",
+            "name", "value", "isRegex", "isEqual", "alertname", "", "\x00", "ü"]  # fmt: skip
+    leaf = [None, True, 0, -1, 1e308, "", "x", "a" * 5_000, "2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+            "0000-00-00T00:00:00Z", "(", "(a+)+$", "\ud800", "\x1b[31m", "http://[", "//"]  # fmt: skip
+    kind = draw.random()
+    if depth > 3 or kind < 0.4:
+        return draw.choice(leaf)
+    if kind < 0.6:
+        return [nonsense(draw, depth + 1) for _ in range(draw.randrange(3))]
+    return {draw.choice(keys): nonsense(draw, depth + 1) for _ in range(draw.randrange(6))}
+
+
+def test_no_nonsense_breaks_it() -> None:
+    draw = random.Random(7)
+
+    async def scenario(hall: Inside) -> None:
+        answered = set()
+        for _ in range(100):
+            body = nonsense(draw)
+            whole = silence(("alertname", "x")) | (body if isinstance(body, dict) else {})
+            for path, told in (("/alerts", [{"labels": {"a": "b"}} | (body if isinstance(body, dict) else {})]),
+                               ("/alerts", body), ("/silences", body), ("/silences", whole)):  # fmt: skip
+                answer = await hall.client.post(f"{API}{path}", content=json.dumps(told), headers=JSON)
+                assert answer.status_code in {200, 400, 404, 422}, (told, answer.text)
+                answered.add((path, answer.status_code))
+        assert {("/alerts", 200), ("/alerts", 400), ("/silences", 200), ("/silences", 400)} <= answered
+        for path in ("/alerts", "/alerts/groups", "/silences"):
+            await hall.get(f"{API}{path}")
 
     inside(scenario)
 

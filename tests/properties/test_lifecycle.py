@@ -33,6 +33,7 @@ from alerts.lifecycle import (
     MaskCause,
     Policy,
     Priority,
+    Quiet,
     Raise,
     Reprioritise,
     Reset,
@@ -412,6 +413,58 @@ def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, st
         alarm, fine, last = stepped.alarm, fine + list(stepped.transitions), now
     assert [(one.change, one.after) for one in fine] == [(one.change, one.after) for one in made]
     assert alarm.state is coarse.state
+
+
+def silent(now: int) -> Quiet | None:
+    """A silence from 30 s to 150 s."""
+    shelf = Shelve("ana", "a test", at(150), "here", "silence")
+    return (lambda _, __: shelf) if 30 <= now < 150 else None
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(policies, stories, st.integers(0, 40))
+def test_beneath_a_silence_nothing_begins_for_everybody_to_see_and_a_restart_changes_nothing(
+    policy: Policy, story: list[tuple[int, Event]], cut: int
+) -> None:
+    _, _, told = play(policy, story)
+    whole, made = list[Transition](), list[Transition]()
+    alarm = again = Alarm(KEY, KIND, policy)
+    for number, (now, event) in enumerate(told):
+        if number == cut:
+            held = again.doubt, again.finding, again.mask
+            back = fold(made, lambda _: policy).get(KEY, Alarm(KEY, KIND, policy))
+            delay = running(again)
+            back = resume(back, delay) if delay else back
+            again = replace(back, doubt=held[0], finding=held[1], mask=held[2])
+        stepped, other = step(alarm, event, at(now), silent(now)), step(again, event, at(now), silent(now))
+        alarm, again = stepped.alarm, other.alarm
+        whole += stepped.transitions
+        made += other.transitions
+        for one in stepped.transitions:
+            out = one.change is Change.ACTIVATED and one.before in (State.NORMAL, State.SUPPRESSED)
+            assert not (out and silent(now))
+            assert (one.change is not Change.SILENCED) or (
+                silent(now) and one.after is State.SHELVED and (one.by, one.detail) == ("ana", "silence")
+            )
+    assert made == whole
+    assert again == alarm
+
+
+def test_a_silence_is_asked_with_the_priority_that_the_alarm_would_have() -> None:
+    asked: list[Priority] = []
+
+    def quiet(_: Alarm, priority: Priority) -> None:
+        asked.append(priority)
+
+    step(Alarm(KEY, KIND, RISING), Raise(SURE), at(0), quiet)
+    step(Alarm(KEY, KIND, RISING), Raise(WET, LEFT), at(0), quiet)  # begins hidden: nobody is asked
+    step(alarm_in(State.RETURNED), Raise(WET), at(20), quiet)  # goes on
+    assert asked == [Priority.CRITICAL]
+
+
+def test_what_begins_beneath_a_silence_that_is_over_begins_for_everybody() -> None:
+    stepped = step(Alarm(KEY, KIND, PLAIN), Raise(WET), at(9), lambda _, __: Shelve("ana", "a test", at(9)))
+    assert [made.change for made in stepped.transitions] == [Change.ACTIVATED]
 
 
 def test_what_was_hidden_comes_out_although_it_was_gone_for_a_moment_when_its_mask_ended() -> None:

@@ -40,11 +40,12 @@ from dcim.core.errors import DcimError, Permanent, Transient
 
 BODY_MAX = 4_194_304
 """Bytes of a body: a Prometheus sends some hundred alerts at a time."""
-ALERTS_MAX = 10_000
-"""Alerts of one body."""
+ALERTS_MAX = 2_000
+"""Alerts of one body: each becomes a finding, and all of them are looked at together."""
 NOBODY = "Alertmanager API"
 """Who ends a silence: the API does not say."""
 
+_PIECE = 500  # alerts that are made in one go
 _JSON = "application/json"
 _NOT_ENDED = 500
 """What the API has for a silence that is not ended, whatever the reason: the words of no other status are shown."""
@@ -149,26 +150,38 @@ async def _receivers(_: Request, ctx: Context) -> Response:
 
 
 async def _alerts(request: Request, ctx: Context) -> Response:
-    alerts, wanted = list(_all_alerts(ctx)), await _wanted(request, ctx)
-    return _json(await asyncio.to_thread(am.wanted_of, alerts, wanted))
+    wanted = await _wanted(request, ctx)
+    return await asyncio.to_thread(_chosen, am.wanted_of, await _all_alerts(ctx), wanted)
 
 
 async def _groups(request: Request, ctx: Context) -> Response:
-    alerts, wanted = list(_all_alerts(ctx)), await _wanted(request, ctx)
-    return _json(await asyncio.to_thread(am.groups, alerts, wanted))
+    wanted = await _wanted(request, ctx)
+    return await asyncio.to_thread(_chosen, am.groups, await _all_alerts(ctx), wanted)
 
 
-def _all_alerts(ctx: Context) -> Iterator[am.Alert]:
-    at = ctx.clock()
-    for alarm in ctx.engine.alarms(suppressed=True):
+def _chosen(
+    choose: Callable[[list[am.Alert], am.Wanted], list[Any]], alerts: list[am.Alert], wanted: am.Wanted
+) -> Response:
+    return _json(choose(alerts, wanted))
+
+
+async def _all_alerts(ctx: Context) -> list[am.Alert]:
+    """Everything, a piece at a time: others get their turn in between."""
+    at, found = ctx.clock(), list[am.Alert]()
+    for number, alarm in enumerate(ctx.engine.alarms(suppressed=True), 1):
+        if number % _PIECE == 0:
+            await asyncio.sleep(0)
         view = ctx.engine.view(alarm)
         if view is None or not am.shows(view):
             continue
         came = ctx.outside.get(alarm.key.subject)
         told = am.labels(view, ctx.watch.asset(AssetKey(view.site, view.asset)))
-        yield am.alert(
-            view, told, at, came=came, find=ctx.engine.find, destinations=ctx.destinations, console=ctx.console
+        found.append(
+            am.alert(
+                view, told, at, came=came, find=ctx.engine.find, destinations=ctx.destinations, console=ctx.console
+            )
         )
+    return found
 
 
 async def _wanted(request: Request, ctx: Context) -> am.Wanted:
@@ -238,8 +251,8 @@ def _check_form(number: int, row: object) -> None:
         pairs = {} if row.get(name) is None else row[name]
         if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
             raise Malformed(400, f"parsing alerts body failed: {number}.{name} is no object of strings", 400)
-    link = row.get("generatorURL") or ""
-    if not isinstance(link, str):
+    link = row.get("generatorURL")
+    if not isinstance(link, str | None):
         raise Malformed(400, f"parsing alerts body failed: {number}.generatorURL is no string", 400)
     if link and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|/", link):
         raise Malformed(601, f"{number}.generatorURL in body {_WORDS} uri")
@@ -249,13 +262,11 @@ def _check_form(number: int, row: object) -> None:
 
 def _external(row: Mapping[str, Any], at: datetime) -> ExternalAlert:
     starts_at, ends_at = _time(row, "startsAt", ""), _time(row, "endsAt", "")
-    return external(
-        row["labels"],
-        row.get("annotations") or {},
-        starts_at or (min(at, ends_at) if ends_at else at),
-        ends_at or max(at, starts_at or at) + am.RESOLVE_AFTER,
-        row.get("generatorURL") or "",
-    )
+    if ends_at is None:
+        later = max(at, starts_at or at)
+        ends_at = later + am.RESOLVE_AFTER if later < am.FOREVER - am.RESOLVE_AFTER else am.FOREVER
+    link = row.get("generatorURL") or ""
+    return external(row["labels"], row.get("annotations") or {}, starts_at or min(at, ends_at), ends_at, link)
 
 
 # --- Silences ---------------------------------------------------------------------------------------------------------
@@ -345,7 +356,7 @@ def _read_silence(told: Mapping[str, Any], origin: str, at: datetime) -> Silence
         if told.get(name) is None:
             raise Malformed(602, f"{name} in body is required")
     for name in ("comment", "createdBy", "id"):
-        if not isinstance(told.get(name) or "", str):
+        if not isinstance(told.get(name), str | None):  # that two of them are there was seen above
             raise Malformed(400, f"parsing silence body failed: {name} is no string", 400)
     rows = told["matchers"]
     if not isinstance(rows, list):
