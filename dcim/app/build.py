@@ -132,7 +132,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
         rule_file = RuleFile(settings.alarms.rules) if settings.alarms.rules else None
-        ruleset = _rules(settings)
+        ruleset = rules_of(settings)
         trained = _trained(settings)
         sources = _Sources(settings)
         listening = closing.enter_context(_bound(settings.http.bind))
@@ -381,7 +381,7 @@ def check(settings: Settings) -> list[str]:
 
     Raises Permanent for what is wrong.
     """
-    ruleset = _rules(settings)
+    ruleset = rules_of(settings)
     sources = _Sources(settings)
     lines = list(sources.describe())
     if not lines:
@@ -808,7 +808,8 @@ def _told(keep: Callable[[], None]) -> None:
         log.error("the norms were not kept", error=str(error))
 
 
-def _rules(settings: Settings) -> rules.Ruleset:
+def rules_of(settings: Settings) -> rules.Ruleset:
+    """The rules that these settings name, or the shipped ones. Raises Permanent for a file that is wrong."""
     return rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default()
 
 
