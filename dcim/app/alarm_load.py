@@ -256,7 +256,8 @@ def _side_by_side(made: Sequence[Made]) -> list[str]:
 
 def _line(alarm: Raised) -> str:
     ended = "stands" if alarm.ended is None else f"{(alarm.ended - alarm.began).total_seconds():.0f} s"
-    where = " ".join(part for part in (alarm.subject.asset, alarm.subject.qualifier) if part)
+    qualifier = alarm.subject.qualifier.removeprefix(f"{alarm.rule}|")
+    where = " ".join(part for part in (alarm.subject.asset, qualifier) if part)
     return f"  {alarm.began:%Y-%m-%d %H:%M:%S} {alarm.priority.word:9}{ended:>9}  {alarm.rule} {where}: {alarm.summary}"
 
 
