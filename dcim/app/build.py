@@ -47,6 +47,7 @@ from dcim.app import models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
+from dcim.app.checkpoints import Checkpoints
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -226,6 +227,10 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
             await watch.between(change)
 
+        # A journal in memory has nobody else who could read it, and no start that would want to.
+        checkpoints = (
+            None if ":memory:" in settings.alarms.journal else Checkpoints(settings.alarms.journal, lambda: engine.seq)
+        )
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
         return Service(
@@ -235,6 +240,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             errands=[
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
+                *([checkpoints.run] if checkpoints else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
             ],
