@@ -19,9 +19,9 @@ import msgspec
 from alerts.lifecycle import Alarm, AlarmKey, Mask, Occurrence, Policy, Priority, State, Transition, fold
 from dcim.core.findings import Finding, FindingKind
 
-PART = 1_000
-"""Alarms that are made bytes of at once: whoever else has something to do has its turn in between."""
-PART_BYTES_MAX = 64 * 1024**2
+PART = 200
+"""Alarms that are made bytes of at once: as many as fit into PART_BYTES_MAX, however long their findings are."""
+PART_BYTES_MAX = 67_108_864
 """A part that would become larger is not read."""
 
 _NONE = Policy(Priority.LOW)

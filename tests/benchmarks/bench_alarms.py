@@ -1,4 +1,5 @@
-"""What alarms cost: judging findings, a tick, a list, an acknowledgement of everything, a start, a flood.
+"""What alarms cost: judging findings, a tick, a list, an acknowledgement of everything, a start with and without a
+checkpoint, a flood.
 
     python -m tests.benchmarks.bench_alarms [--alarms 10000] [--rows 100000]
 
@@ -194,6 +195,15 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
             await journal.close()
 
         told(f"start on {rows:,} transitions, {name}", await timed(start, 3))
+
+        async def keep(url: str = url) -> None:
+            journal = SqlJournal(url)
+            await journal.open(existing=True)
+            await journal.checkpoint()
+            await journal.close()
+
+        told("a checkpoint of it is made, on a thread of its own in the service", await timed(keep, 1))
+        told("start from the checkpoint", await timed(start, 3))
 
 
 async def fill(url: str, rows: int, *, standing: bool) -> None:
