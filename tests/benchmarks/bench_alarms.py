@@ -27,7 +27,7 @@ from alerts.engine import AlarmView, Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Acknowledge
 from dcim.app.api.alarms import ORDERS
-from dcim.app.api.pages import cut
+from dcim.app.api.pages import PAGE_MAX, cut
 from dcim.app.service import COLLECT_AFTER, uncollected
 from dcim.app.views import alarm_body
 from dcim.core.assets import Asset, AssetKey, Placement
@@ -159,6 +159,8 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
         await listing()
 
     told("list: the same, each alarm worded anew", await timed(listing_anew))
+    await listing(PAGE_MAX)
+    told(f"list: {min(alarms, PAGE_MAX):,} of {alarms:,} in one page", await timed(lambda: listing(PAGE_MAX)))
     await engine.apply(Detection((*seen.findings, finding(FLOW, Subject(SITE, "cdu-0")))), KINDS, at(second))
     fresh = [finding(STALE, Subject(SITE, f"rack-{number}", "x")) for number in range(alarms)]
 
