@@ -218,6 +218,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
             rules=lambda: rule_file.failing if rule_file else "",
+            unwritten=lambda: watch.unwritten,
         )
 
         async def adopt(ruleset: rules.Ruleset) -> None:
