@@ -290,7 +290,8 @@ class Engine:
         async with self._lock:
             recalled = await self._journal.recall()
             try:
-                alarms = fold(recalled.transitions, self._policy_of)
+                stood = (kept.alarm(self._policy_of(kept.key)) for kept in recalled.kept)
+                alarms = fold(recalled.transitions, self._policy_of, stood)
             except ValueError as error:
                 raise Permanent(
                     f"the journal contradicts itself: {error}",
@@ -303,6 +304,10 @@ class Engine:
             doubt = Doubt(at, "not looked at since the start")
             for alarm in alarms.values():
                 self._take(replace(alarm, doubt=doubt))
+            for kept in sorted(recalled.kept, key=lambda kept: kept.out):
+                self._versions[kept.occurrence.id] = kept.version
+                if kept.out:
+                    self._come_out(kept.key, kept.occurrence.id, kept.first)
             for transition in recalled.transitions:
                 self._note(transition)
             self._seq = recalled.seq
@@ -905,18 +910,25 @@ class Engine:
         rule = self._ruleset.get(transition.key.rule)
         if rule is None or not rule.group:
             return
-        place = self._group_of(rule, transition.key)
-        group = self._groups.get(place)
         if transition.after is State.NORMAL:
+            place = self._group_of(rule, transition.key)
             self._first_out.pop(occurrence, None)
+            group = self._groups.get(place)
             if group is not None:
                 group.ids.discard(occurrence)
                 if not group.ids:
                     del self._groups[place]
-        elif _comes_out(transition):
-            group = self._groups.setdefault(place, _Group(transition.detail or occurrence))
-            group.ids.add(occurrence)
-            self._first_out[occurrence] = transition.detail or occurrence, transition.key
+        elif transition.comes_out:
+            self._come_out(transition.key, occurrence, transition.detail)
+
+    def _come_out(self, key: AlarmKey, occurrence: str, first: str) -> None:
+        """Takes down who was first out of the group that an alarm's rule is of. first: "" where it was this one."""
+        rule = self._ruleset.get(key.rule)
+        if rule is None or not rule.group:
+            return
+        group = self._groups.setdefault(self._group_of(rule, key), _Group(first or occurrence))
+        group.ids.add(occurrence)
+        self._first_out[occurrence] = first or occurrence, key
 
     def _group_of(self, rule: Rule, key: AlarmKey) -> tuple[str, AssetKey]:
         place = AssetKey(key.subject.site, key.subject.asset)
@@ -928,7 +940,7 @@ class Engine:
         coming: dict[tuple[str, AssetKey], list[tuple[datetime, str, int]]] = {}
         for place, transition in enumerate(made, 1):
             rule = self._ruleset.get(transition.key.rule)
-            if rule is not None and rule.group and _comes_out(transition):
+            if rule is not None and rule.group and transition.comes_out:
                 began = transition.finding.since if transition.finding is not None else transition.at
                 told = began, transition.occurrence, place
                 coming.setdefault(self._group_of(rule, transition.key), []).append(told)
@@ -1052,11 +1064,6 @@ class Engine:
 def _rank(alarm: Alarm, occurrence: Occurrence) -> tuple[bool, int, int, str]:
     """Its place among others: what was put aside comes last, the most urgent first, then the newest."""
     return alarm.state in HIDDEN, occurrence.priority, -to_us(occurrence.since), occurrence.id
-
-
-def _comes_out(transition: Transition) -> bool:
-    """Whether this is what a group's first-out is about: an alarm begins for everybody to see."""
-    return transition.change is Change.ACTIVATED and transition.before in (State.NORMAL, State.SUPPRESSED)
 
 
 def _acknowledged_before(alarm_id: str, by: str, at: datetime) -> AlreadyAcknowledged:

@@ -2,10 +2,11 @@
 and the delays that run.
 
 What stands is the fold of it, so whatever is not here did not happen. Each row carries the hash of the row before it:
-`audit` shows a row that was changed, or taken out of the middle.
+`audit` shows a row that was changed, or taken out of the middle. A checkpoint says what stood after one of the rows.
 
 Lives here: the tables, what a row is made of, and the translation of SQLAlchemy's and SQLite's errors. Not here: what
-follows from a transition (lifecycle.py), when one is written (engine.py), the steps of the schema (migrations)."""
+follows from a transition (lifecycle.py), what is in a checkpoint (checkpoint.py), when one is written (engine.py), the
+steps of the schema (migrations)."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
@@ -29,12 +31,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from alerts.checkpoint import Kept, Part, carry, pack, unpack
 from alerts.lifecycle import AlarmKey, Change, Delay, Mask, MaskCause, Priority, State, Transition
 from alerts.silences import OVER_KEPT, SILENCES_MAX, Noted, Silence, from_json, to_json
 from alerts.suppression import Window
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Finding, FindingKind, Subject
 from dcim.core.times import from_us, to_us
+
+log = structlog.get_logger()
 
 VERSIONS_TABLE = "alarm_journal_version"
 """Where alembic notes how far the schema is. A name of its own, for the database may be shared."""
@@ -50,6 +55,9 @@ GENESIS = b"\x00" * 32
 
 LOG_ROWS_MAX, LOG_PAGE = 500_000, 1_000
 """Rows that `Journal.log` gives at most, and how many it reads at a time: others get their turn in between."""
+
+TAIL_MAX = 50_000
+"""Rows after a checkpoint with which a start goes on from it; beyond, all rows of what stands are read."""
 
 metadata = sa.MetaData()
 """The schema as it is after all migrations."""
@@ -147,6 +155,17 @@ silences_table = sa.Table(
 )
 """Every row has the silence whole, as it was then; the last row of a silence counts."""
 
+checkpoint_table = sa.Table(
+    "alarm_checkpoint",
+    metadata,
+    sa.Column("part", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("parts", sa.SmallInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+)
+"""The latest checkpoint, in parts; `seq` is the row that it was made after."""
+
 outbox_table = sa.Table(
     "notice_outbox",
     metadata,
@@ -217,8 +236,11 @@ class Recalled:
     seq: int
     """The last row's number; 0 in an empty journal."""
     transitions: Sequence[Transition]
-    """All of every occurrence that has not ended, in order. Of each occurrence, the latest finding alone is read."""
+    """With `kept`, all rows since; without, all of every occurrence that has not ended. In order, and of each
+    occurrence the latest finding alone is read."""
     delays: Sequence[Delay]
+    kept: Sequence[Kept] = ()
+    """What stood at a checkpoint, where there is one that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +252,8 @@ class Audit:
     last: str
     """Number and hash of the last transition, to be kept elsewhere: rows taken off the end show by it alone."""
     broken: str
-    """The first row that does not follow from the one before it: "row 7 of alarm_transitions". "" where all do."""
+    """The first row that does not follow from the one before it: "row 7 of alarm_transitions"; or "the checkpoint". ""
+    where all do."""
 
 
 class TooMany(Permanent):
@@ -371,32 +394,87 @@ class SqlJournal:
 
     async def recall(self) -> Recalled:
         """As `Journal.recall`. Raises Permanent, with the row, when what is there cannot be read."""
-        begun, ended = transitions_table.alias(), transitions_table.alias()
-        turns = sa.union_all(
-            sa.select(begun.c.occurrence, sa.literal(1).label("turn")).where(begun.c.state_before == "normal"),
-            sa.select(ended.c.occurrence, sa.literal(-1).label("turn")).where(ended.c.state_after == "normal"),
-        ).subquery()
-        standing = (
-            sa.select(turns.c.occurrence).group_by(turns.c.occurrence).having(sa.func.sum(turns.c.turn) > 0)
-        ).subquery()
-        of_standing = transitions_table.c.occurrence == standing.c.occurrence
-        rows = sa.select(*_LEAN, sa.null()).join(standing, of_standing).order_by(transitions_table.c.seq)
-        told = (
-            sa.select(sa.func.max(transitions_table.c.seq))
-            .join(standing, of_standing)
-            .where(transitions_table.c.finding.is_not(None))
-            .group_by(transitions_table.c.occurrence)
-        )
-        latest = sa.select(transitions_table.c.seq, transitions_table.c.finding).where(
-            transitions_table.c.seq.in_(told)
-        )
         async with self.transaction("cannot be read") as connection:
-            seq, _ = await _head(connection)
-            findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
-            keys: _Keys = {}
-            transitions = [self._transition(row, keys, findings) for row in (await connection.execute(rows)).all()]
+            head, _ = await _head(connection)
+            found = await self._checkpoint(connection)
+            kept: Sequence[Kept] = ()
+            if found is not None and head - found[0] <= TAIL_MAX:
+                seq, kept = found
+                transitions = await self._rows(connection, transitions_table.c.seq > seq)
+            else:
+                transitions = await self._rows(connection, transitions_table.c.seq <= head, _standing(head))
             delays = [self._delay(tuple(row)) for row in (await connection.execute(sa.select(delays_table))).all()]
-        return Recalled(seq, transitions, delays)
+        return Recalled(head, transitions, delays, kept)
+
+    async def checkpoint(self) -> int:
+        """Writes down what stands after the last row, in place of the checkpoint before, and answers that row's number.
+        It takes as long as a start does. Raises Transient and Permanent; the checkpoint before then holds."""
+        recalled = await self.recall()
+        async with self.transaction("cannot be read") as connection:
+            head = await self._hash_of(connection, recalled.seq)
+        try:
+            parts = pack(carry(recalled.kept, recalled.transitions), head)
+        except ValueError as error:
+            raise self._unreadable("what stands", error) from error
+        rows = [
+            {"part": part.number, "parts": part.of, "seq": recalled.seq, "content": part.content, "hash": part.hash}
+            for part in parts
+        ]
+        async with self.transaction("the checkpoint was not written", writes=True) as connection:
+            await connection.execute(sa.delete(checkpoint_table))
+            await connection.execute(sa.insert(checkpoint_table), rows)
+        return recalled.seq
+
+    async def checkpointed(self) -> int:
+        """The row of the latest checkpoint, whether it holds or not; 0 where there is none. Raises as `recall` does."""
+        async with self.transaction("cannot be read") as connection:
+            row = (await connection.execute(sa.select(checkpoint_table.c.seq).limit(1))).first()
+            return 0 if row is None else int(row.seq)
+
+    async def _checkpoint(self, connection: AsyncConnection) -> tuple[int, list[Kept]] | None:
+        """The checkpoint, with its row; None where there is none that holds, which is told."""
+        rows = (await connection.execute(sa.select(checkpoint_table).order_by(checkpoint_table.c.part))).all()
+        if not rows:
+            return None
+        try:
+            head = await self._hash_of(connection, rows[0].seq)
+            return rows[0].seq, unpack([Part(row.part, row.parts, row.content, row.hash) for row in rows], head)
+        except ValueError as error:
+            log.error(
+                "the journal's checkpoint is passed over, and all rows are read", row=rows[0].seq, error=str(error)
+            )
+            return None
+
+    async def _hash_of(self, connection: AsyncConnection, seq: int) -> bytes:
+        """The hash of a row. Raises ValueError where there is no such row."""
+        if seq == 0:
+            return GENESIS
+        row = await connection.execute(sa.select(transitions_table.c.hash).where(transitions_table.c.seq == seq))
+        found: bytes | None = row.scalar()
+        if found is None:
+            raise ValueError(f"there is no row {seq}")
+        return found
+
+    async def _rows(
+        self, connection: AsyncConnection, wanted: sa.ColumnElement[bool], standing: sa.Subquery | None = None
+    ) -> list[Transition]:
+        """Rows in order, each occurrence with its latest finding alone; of the occurrences in `standing`, where that is
+        said."""
+        table = transitions_table.c
+        source: sa.FromClause = transitions_table
+        if standing is not None:
+            source = transitions_table.join(standing, table.occurrence == standing.c.occurrence)
+        told = (
+            sa.select(sa.func.max(table.seq))
+            .select_from(source)
+            .where(wanted, table.finding.is_not(None))
+            .group_by(table.occurrence)
+        )
+        latest = sa.select(table.seq, table.finding).where(table.seq.in_(told))
+        rows = sa.select(*_LEAN, sa.null()).select_from(source).where(wanted).order_by(table.seq)
+        findings = {row.seq: row.finding for row in (await connection.execute(latest)).all()}
+        keys: _Keys = {}
+        return [self._transition(row, keys, findings) for row in (await connection.execute(rows)).all()]
 
     async def after(self, seq: int, limit: int | None = None) -> Sequence[Transition]:
         """As `Journal.after`; the first `limit` of them, where that is said."""
@@ -503,7 +581,8 @@ class SqlJournal:
         return found[::-1]
 
     async def audit(self) -> Audit:
-        """Goes through all rows, and says which is the first that does not follow from the one before it.
+        """Goes through all rows, and says which is the first that does not follow from the one before it; then makes
+        the checkpoint anew, and says whether it is another.
 
         A changed row shows, and so do one that was taken out and one that was put in. Rows taken off the end do not:
         compare `last` with a copy that is kept elsewhere.
@@ -523,7 +602,22 @@ class SqlJournal:
                     if row.seq != seq or row.hash != last:
                         return Audit(rows, "", f"row {row.seq} of {table.name}")
                     rows += 1
+            if not await self._follows(connection):
+                return Audit(rows, "", "the checkpoint")
         return Audit(rows, f"{seq}:{last.hex()}", "")
+
+    async def _follows(self, connection: AsyncConnection) -> bool:
+        """Whether the checkpoint is what its rows come to."""
+        if (await connection.execute(sa.select(checkpoint_table.c.part).limit(1))).first() is None:
+            return True
+        found = await self._checkpoint(connection)
+        if found is None:
+            return False
+        seq, kept = found
+        try:
+            return carry((), await self._rows(connection, transitions_table.c.seq <= seq, _standing(seq))) == kept
+        except ValueError:  # rows that contradict each other: no checkpoint follows from them
+            return False
 
     @contextlib.asynccontextmanager
     async def transaction(self, what: str, *, writes: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -771,6 +865,21 @@ async def _silence_rows(connection: AsyncConnection, silences: Sequence[Noted]) 
         link = row["hash"] = _link(link, tuple(row.values()))
         rows.append(row)
     return rows
+
+
+def _standing(until: int) -> sa.Subquery:
+    """The occurrences that had not ended by this row."""
+    begun, ended = transitions_table.alias(), transitions_table.alias()
+    turns = sa.union_all(
+        sa.select(begun.c.occurrence, sa.literal(1).label("turn")).where(
+            begun.c.state_before == "normal", begun.c.seq <= until
+        ),
+        sa.select(ended.c.occurrence, sa.literal(-1).label("turn")).where(
+            ended.c.state_after == "normal", ended.c.seq <= until
+        ),
+    ).subquery()
+    having = sa.func.sum(turns.c.turn) > 0
+    return sa.select(turns.c.occurrence).group_by(turns.c.occurrence).having(having).subquery()
 
 
 async def _head(connection: AsyncConnection) -> tuple[int, bytes]:

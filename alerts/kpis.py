@@ -5,8 +5,8 @@ acknowledged, shelved or taken off the shelf. A row that is there twice counts t
 asked: what an operator is shown twice is load. A *spell* is one time that a tag stood: from the first raise to the
 next clear, raises between them included. Windows are `[start, end)`.
 
-Lives here: pure functions from frames to frames and figures, and what duplicates and delays made of them. Not here:
-where a log comes from (journal.py, dcim.app.kpis), advice."""
+Lives here: pure functions from frames to frames and figures, and what duplicates, delays and deadbands made of them.
+Not here: where a log comes from (journal.py, dcim.app.kpis), advice."""
 
 from __future__ import annotations
 
@@ -91,6 +91,22 @@ class Waits:
     """Spells that began in the period and were not acknowledged by its end, cleared or not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """What delays would have cost: what became of the spells that somebody could have acted on, those that were not
+    cleared within FLEETING."""
+
+    real: int
+    """All of them."""
+    late: int
+    """Told later than they were."""
+    late_median_s: float | None
+    late_longest_s: float | None
+    """Of these, how much later; None where there are none."""
+    lost: int
+    """Never told, though they lasted that long."""
+
+
 def of_transitions(changes: Iterable[Transition]) -> pl.DataFrame:
     """The log of the journal's rows, in their order: what people were shown.
 
@@ -116,12 +132,8 @@ def delayed(log: pl.DataFrame, on_delay: timedelta, off_delay: timedelta, end: d
     cleared. end: where the log ends: delays that had not run out then have no effect. What people did is left out.
     """
     told = pl.lit(end).cast(TIME)
-    gap = pl.col("start") - pl.col("cleared").shift(1).over("tag")
     runs = (
-        spells(log)
-        .sort("tag", "start")
-        .with_columns(run=(gap.is_null() | (gap >= off_delay)).cum_sum())
-        .with_columns(lasting=(pl.col("cleared").fill_null(told) - pl.col("start")) >= on_delay)
+        _runs(log, on_delay, off_delay, end)
         .group_by("tag", "run", maintain_order=True)
         .agg(
             pl.col("priority").filter("lasting").first(),
@@ -138,6 +150,40 @@ def delayed(log: pl.DataFrame, on_delay: timedelta, off_delay: timedelta, end: d
     ).explode("time", "event")
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in LOG.items() if name not in turns.columns]
     return _sorted(turns.filter(pl.col("time") <= told).with_columns(missing).select(LOG.names()))
+
+
+def lateness(log: pl.DataFrame, on_delay: timedelta, off_delay: timedelta, end: datetime) -> Lateness:
+    """What `delayed` would have cost. A spell that is joined to one before it, by the off-delay, is not late: what
+    stood already went on standing."""
+    took = pl.col("cleared").fill_null(pl.lit(end).cast(TIME)) - pl.col("start")
+    raised = pl.col("start").filter("lasting").first() + on_delay
+    real = (
+        _runs(log, on_delay, off_delay, end)
+        .with_columns(raised=raised.over("run"))
+        .filter(took > FLEETING)
+        .with_columns(late_s=(pl.col("raised") - pl.col("start")).dt.total_microseconds() / 1e6)
+        .with_columns(late_s=pl.when(pl.col("raised") <= pl.lit(end).cast(TIME)).then("late_s"))
+    )
+    late = real["late_s"].filter(real["late_s"] > 0).sort()
+    some = len(late) > 0
+    return Lateness(
+        real=len(real),
+        late=len(late),
+        late_median_s=float(late[(len(late) - 1) // 2]) if some else None,
+        late_longest_s=float(late[-1]) if some else None,
+        lost=real["late_s"].null_count(),
+    )
+
+
+def deadbanded(log: pl.DataFrame, margin: pl.Series, deadband: float) -> pl.DataFrame:
+    """The log whose alarms are cleared only when the value has gone so far beyond the limit.
+
+    margin: how far the value was from the limit, row by row, in the deadband's unit; null where it is not known, and
+    such a clear holds. An estimate: of values between two rows a log knows nothing, so a value that went on beyond the
+    deadband without a row counts as if it had not, and the alarm as standing until the next clear that goes far enough.
+    """
+    held = (pl.col("event") == Event.CLEARED) & (pl.lit(margin).abs() < deadband).fill_null(value=False)
+    return log.filter(~held)
 
 
 def spells(log: pl.DataFrame) -> pl.DataFrame:
@@ -339,6 +385,18 @@ def _events(change: Transition) -> Iterator[Event]:
         yield Event.UNSHELVED
     if change.after is State.UNACKNOWLEDGED and (change.change is Change.ACTIVATED or change.before in HIDDEN):
         yield Event.RAISED
+
+
+def _runs(log: pl.DataFrame, on_delay: timedelta, off_delay: timedelta, end: datetime) -> pl.DataFrame:
+    """The spells, by tag and start, with `run`: one number for those that the off-delay joins; and with `lasting`:
+    whether the on-delay ran out."""
+    gap = pl.col("start") - pl.col("cleared").shift(1).over("tag")
+    return (
+        spells(log)
+        .sort("tag", "start")
+        .with_columns(run=(gap.is_null() | (gap >= off_delay)).cum_sum())
+        .with_columns(lasting=(pl.col("cleared").fill_null(pl.lit(end).cast(TIME)) - pl.col("start")) >= on_delay)
+    )
 
 
 def _sorted(log: pl.DataFrame) -> pl.DataFrame:

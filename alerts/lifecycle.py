@@ -504,6 +504,11 @@ class Transition:
         """Whether it is on record alone: it begins, continues or ends what the design hides, and is no news."""
         return self.after is State.SUPPRESSED or (self.before is State.SUPPRESSED and self.after is State.NORMAL)
 
+    @property
+    def comes_out(self) -> bool:
+        """Whether this is what a group's first-out is about: an alarm begins for everybody to see."""
+        return self.change is Change.ACTIVATED and self.before in (State.NORMAL, State.SUPPRESSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -668,10 +673,13 @@ def _begun(alarm: Alarm, transition: Transition, occurrence: Occurrence) -> Alar
     )  # fmt: skip
 
 
-def fold(transitions: Iterable[Transition], policy_of: Callable[[AlarmKey], Policy]) -> dict[AlarmKey, Alarm]:
-    """The alarms that these transitions leave standing. They begin with an activation, or at any point at which all
-    earlier alarms were normal. Raises ValueError, naming the row, when one does not follow from those before it."""
-    alarms: dict[AlarmKey, Alarm] = {}
+def fold(
+    transitions: Iterable[Transition], policy_of: Callable[[AlarmKey], Policy], stood: Iterable[Alarm] = ()
+) -> dict[AlarmKey, Alarm]:
+    """The alarms that these transitions leave standing, of those that stood before. They begin with an activation, or
+    at any point at which all earlier alarms were normal or are in `stood`. Raises ValueError, naming the row, when one
+    does not follow from those before it."""
+    alarms = {alarm.key: alarm for alarm in stood}
     for transition in transitions:
         key = transition.key
         alarm = alarms.get(key) or Alarm(key, transition.kind, policy_of(key))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from alerts.lifecycle import Alarm, AlarmKey, Mask, MaskCause, Mistaken, State
@@ -275,6 +276,11 @@ Place: TypeAlias = tuple[str, AssetKey]
 """("kind of finding", (site, "")) for what masks a site; ("name of rule", asset) for what explains at an asset."""
 
 
+_NOTHING: Mapping[AlarmKey, str] = MappingProxyType({})
+_SERVICE = AssetKey("", "")
+"""Where the service tells of itself."""
+
+
 class Standing:
     """The alarms that mask others, by where they do. Layers lie over each other: what a call is about to change lies
     over what is so."""
@@ -311,14 +317,14 @@ class Standing:
 
     def at(self, place: Place, but: AlarmKey) -> str:
         """The id of the alarm that masks here, other than `but`: of several, the smallest. "" where none does."""
-        found = [root for key, root in self._at.get(place, {}).items() if key != but]
-        if self._under is not None:
-            here = self._at.get(place, {})
-            found += [
-                root
-                for key, root in self._under._at.get(place, {}).items()
-                if key != but and key not in here and (place, key) not in self._gone
-            ]
+        here = self._at.get(place, _NOTHING)
+        under = self._under._at.get(place, _NOTHING) if self._under is not None else _NOTHING
+        if not here and not under:
+            return ""  # nearly always, and it is asked several times for each finding
+        found = [root for key, root in here.items() if key != but]
+        found += [
+            root for key, root in under.items() if key != but and key not in here and (place, key) not in self._gone
+        ]
         return min(found, default="")
 
     def _places(self, alarm: Alarm) -> Iterable[Place]:
@@ -352,7 +358,8 @@ class Suppression:
     def adopt(self, ruleset: Ruleset) -> None:
         """Other rules are in force from now on."""
         self._causes = {
-            rule.name: (tuple(sorted(rule.masked_by)), tuple(sorted(rule.explained_by))) for rule in ruleset.rules
+            rule.name: (tuple(sorted(kind.value for kind in rule.masked_by)), tuple(sorted(rule.explained_by)))
+            for rule in ruleset.rules
         }
         self._hideable = frozenset(
             rule.name for rule in ruleset.rules if rule.masked_by or rule.explained_by or rule.needs_running
@@ -377,11 +384,13 @@ class Suppression:
         own = AlarmKey(rule.name, subject)
         key = AssetKey(subject.site, subject.asset)
         kinds, names = self._causes[rule.name] if standing.masking else ((), ())
-        for kind in kinds:
-            for site in dict.fromkeys((subject.site, "")):
-                if by := standing.at((kind.value, AssetKey(site, "")), own):
-                    where = f"at {site}" if site else "about this service"
-                    return Mask(MaskCause.SITE, by, f"{kind} stands {where}")
+        if kinds:
+            site = AssetKey(subject.site, "")
+            for kind in kinds:
+                if subject.site and (by := standing.at((kind, site), own)):
+                    return Mask(MaskCause.SITE, by, f"{kind} stands at {subject.site}")
+                if by := standing.at((kind, _SERVICE), own):
+                    return Mask(MaskCause.SITE, by, f"{kind} stands about this service")
         if names and (found := self._explained(names, key, own, standing)):
             return found
         window = self.windows.over(key, at)

@@ -22,6 +22,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table as Printed
 
+from alerts.lifecycle import Transition
 from alerts.rules import Ruleset
 from dcim.app import tables
 from dcim.app.judging import alarms_of, events_of, findings_of
@@ -69,7 +70,12 @@ class Watching:
     vigils: Sequence[Vigil]
 
     def look(
-        self, recording: Recording, start: datetime, ticks: Times, progress: Callable[[float], None] = lambda _: None
+        self,
+        recording: Recording,
+        start: datetime,
+        ticks: Times,
+        progress: Callable[[float], None] = lambda _: None,
+        hear: Callable[[Sequence[Transition]], None] = lambda _: None,
     ) -> Played:
         """Everyone over a recording, from an instant on; see `play`."""
         return play(
@@ -82,6 +88,7 @@ class Watching:
             start=start,
             ticks=ticks,
             progress=progress,
+            hear=hear,
         )
 
     def answering(self) -> list[tuple[str, frozenset[str]]]:
@@ -161,16 +168,9 @@ class Answer:
 # --- plants ---
 
 
-def run_plant(
-    recording: Recording,
-    watching: Watching,
-    *,
-    stride_s: float | None = None,
-    counts_from: datetime | None = None,
-    progress: Callable[[float], None] = lambda _: None,
-) -> Answer:
-    """Plays a recording back and judges it. counts_from: alarms before are not counted, nor events that began before.
-    stride_s: time between two ticks; chosen by the span where nobody says."""
+def ticks_over(recording: Recording, stride_s: float | None) -> tuple[Times, float]:
+    """The ticks of a recording, and how many seconds they are apart: as said, or by the span where nobody says. Raises
+    Permanent where there are none."""
     span_s = (recording.end - recording.start).total_seconds()
     if stride_s is None:
         stride_s = max(TICK_S_MIN, recording.pace_s, 10.0 * math.ceil(span_s / TICKS_MAX / 10.0))
@@ -181,6 +181,20 @@ def run_plant(
             where=recording.title,
             todo="Say a shorter --stride.",
         )
+    return ticks, stride_s
+
+
+def run_plant(
+    recording: Recording,
+    watching: Watching,
+    *,
+    stride_s: float | None = None,
+    counts_from: datetime | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Answer:
+    """Plays a recording back and judges it. counts_from: alarms before are not counted, nor events that began before.
+    stride_s: time between two ticks; chosen by the span where nobody says."""
+    ticks, stride_s = ticks_over(recording, stride_s)
     with _settled():
         played = watching.look(recording, recording.start, ticks, progress)
     since = counts_from or recording.start

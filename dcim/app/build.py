@@ -49,6 +49,7 @@ from dcim.app import models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
+from dcim.app.checkpoints import Checkpoints
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -135,7 +136,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
         rule_file = RuleFile(settings.alarms.rules) if settings.alarms.rules else None
-        ruleset = _rules(settings)
+        ruleset = rules_of(settings)
         trained = _trained(settings)
         sources = _Sources(settings)
         listening = closing.enter_context(_bound(settings.http.bind))
@@ -222,6 +223,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
             rules=lambda: rule_file.failing if rule_file else "",
+            unwritten=lambda: watch.unwritten,
         )
 
         async def adopt(ruleset: rules.Ruleset) -> None:
@@ -231,6 +233,10 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
             await watch.between(change)
 
+        # A journal in memory has nobody else who could read it, and no start that would want to.
+        checkpoints = (
+            None if ":memory:" in settings.alarms.journal else Checkpoints(settings.alarms.journal, lambda: engine.seq)
+        )
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         context = Context(
             watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox,
@@ -243,6 +249,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             errands=[
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
+                *([checkpoints.run] if checkpoints else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
                 outside.run,
@@ -401,7 +408,7 @@ def check(settings: Settings) -> list[str]:
 
     Raises Permanent for what is wrong.
     """
-    ruleset = _rules(settings)
+    ruleset = rules_of(settings)
     sources = _Sources(settings)
     lines = list(sources.describe())
     if not lines:
@@ -830,7 +837,8 @@ def _told(keep: Callable[[], None]) -> None:
         log.error("the norms were not kept", error=str(error))
 
 
-def _rules(settings: Settings) -> rules.Ruleset:
+def rules_of(settings: Settings) -> rules.Ruleset:
+    """The rules that these settings name, or the shipped ones. Raises Permanent for a file that is wrong."""
     return with_external(rules.load(settings.alarms.rules) if settings.alarms.rules else rules.default())
 
 

@@ -193,8 +193,85 @@ def alarms_kpis(
     for line in [report.model_dump_json(indent=2)] if as_json else kpis.words(report):
         typer.echo(line)
     if spans and not as_json:
-        for line in ["", *kpis.remedies(rows, since, until, operators, spans)]:
+        for line in ["", *kpis.remedy_words(kpis.remedies(rows, since, until, operators, spans))]:
             typer.echo(line)
+
+
+@alarms.command(
+    "replay",
+    epilog="Examples: dcim alarms replay month --rules shipped --rules rules.toml; "
+    "dcim alarms replay --from-store --config site.toml --since 2026-11-01T00:00:00Z; "
+    "dcim alarms replay --log a.csv --time at --tag unit,code --event active --raised Y --cleared N --delays 10:60",
+)
+def alarms_replay(
+    input: Annotated[  # noqa: A002  the name that people are shown
+        Path | None,
+        typer.Argument(help="A recording of dcim simulate --out, or a table (CSV, Parquet) with a mapping."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="For a table, which column is which point; for the store, its settings."),
+    ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="Alarm rules in TOML, or shipped; several, up to four, side by side."),
+    ] = None,
+    from_store: Annotated[bool, typer.Option("--from-store", help="The history in the store of --config.")] = False,
+    since: Annotated[str | None, typer.Option(help="Alarms are counted from here.")] = None,
+    until: Annotated[str | None, typer.Option(help="And up to here.")] = None,
+    norms: Annotated[
+        Path | None, typer.Option(help="Norms that a service has learned: the .norms.parquet beside its store.")
+    ] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds from tick to tick.", min=1)] = None,
+    operators: Annotated[int, typer.Option(help="On duty at a time.", min=1, max=100)] = 1,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="CSV file of alarms instead: what other settings had left of it.")
+    ] = None,
+    delays: Annotated[
+        list[str] | None, typer.Option("--delays", help="Of a log: ON:OFF in seconds; may be repeated.")
+    ] = None,
+    deadband: Annotated[
+        list[float] | None, typer.Option("--deadband", help="Of a log: percent of the limit; may be repeated.", min=0)
+    ] = None,
+    time: Annotated[str, typer.Option("--time", help="Column of a log that holds the time.")] = "time",
+    tag: Annotated[str, typer.Option("--tag", help="Columns that name the alarm, with commas between.")] = "tag",
+    event: Annotated[str, typer.Option("--event", help="Column that says what happened.")] = "event",
+    raised: Annotated[str, typer.Option("--raised", help="What it says of an alarm that came.")] = "raised",
+    cleared: Annotated[str, typer.Option("--cleared", help="Of one that went.")] = "cleared",
+    value: Annotated[str | None, typer.Option("--value", help="Column of measured values, for deadbands.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", help="Column of the limits that they crossed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every figure and every alarm.")] = False,
+) -> None:
+    """The alarms that a rule set would have made of readings of the past, and the load that they would have been. With
+    --log: what delays, deadbands and dropping duplicates would have made of another system's alarms."""
+    if (log is not None) and (input is not None or from_store or rules):
+        raise typer.BadParameter("goes without INPUT, --from-store and --rules", param_hint="--log")
+    if log is None:
+        from dcim.app import alarm_load  # noqa: PLC0415  heavy: the detectors
+
+        asked = alarm_load.Asked(input, config, from_store, tuple(rules or ()), since, until, norms, stride, operators)
+        answer = alarm_load.run(asked)
+        for line in [alarm_load.dumped(answer)] if as_json else alarm_load.words(answer):
+            typer.echo(line)
+        return
+    from dcim.app import kpis  # noqa: PLC0415  heavy: polars
+
+    columns = kpis.Columns(time, tuple(tag.split(",")), event, None, raised, cleared, value=value, limit=limit)
+    told = kpis.read(log, columns)
+    begin = told.start if since is None else _instant(since, "--since")
+    end = told.end if until is None else _instant(until, "--until")
+    if begin >= end:
+        raise typer.BadParameter("must be before the end", param_hint="--since")
+    spans = [_delays(text) for text in delays or []] or list(kpis.DELAYS)
+    table = kpis.remedies(told.log, begin, end, operators, spans, told.margin, deadband or kpis.DEADBANDS)
+    if as_json:
+        typer.echo(kpis.remedies_json(table))
+        return
+    typer.echo(f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, {len(told.log)} rows")
+    for line in kpis.remedy_words(table):
+        typer.echo(line)
+    if told.margin is None:
+        typer.echo(kpis.NO_VALUES)
 
 
 @app.command(

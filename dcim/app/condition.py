@@ -24,11 +24,13 @@ class Condition:
         damage: Callable[[], object | None],
         backlog: Callable[[], Backlog | None],
         rules: Callable[[], str] = lambda: "",
+        unwritten: Callable[[], Trouble | None] = lambda: None,
     ) -> None:
         """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
         what of the store was found damaged, as a line. backlog: what it has not handed on yet. rules: what is
-        wrong with the rule file, a line for each mistake; "" where nothing is."""
-        self._told, self._clock, self._rules = list(told), clock, rules
+        wrong with the rule file, a line for each mistake; "" where nothing is. unwritten: why the journal does not take
+        what was found."""
+        self._told, self._clock, self._rules, self._unwritten = list(told), clock, rules, unwritten
         self.trouble, self.backlog, self._damage = trouble, backlog, damage
 
     def warnings(self) -> list[str]:
@@ -37,6 +39,11 @@ class Condition:
         trouble, backlog, damage, ahead_s = self.trouble(), self.backlog(), self._damage(), self._clock.ahead_s()
         if trouble is not None:
             lines.append(f"Nothing is made durable or acknowledged since {trouble.since:%H:%M:%S} UTC: {trouble.what}")
+        if (unwritten := self._unwritten()) is not None:
+            lines.append(
+                f"The alarms' journal does not take what was found since {unwritten.since:%H:%M:%S} UTC. It is neither "
+                f"raised nor cleared meanwhile, and tried again: {unwritten.what}"
+            )
         if backlog is not None and backlog.trouble:
             lines.append(backlog.trouble)
         if damage is not None:

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from alerts import rules
-from dcim.app import backtest, recorded, tables
+from dcim.app import backtest, inputs, recorded
 from dcim.app.backtest import Answer
-from dcim.app.build import judging, opened_store, watching
+from dcim.app.build import judging, watching
 from dcim.app.norms import NormsFile
 from dcim.app.progress import shown
 from dcim.app.recorded import Recording
@@ -23,8 +22,6 @@ from dcim.core.errors import Permanent
 
 PLANT, GENERIC = "plant", "generic"
 PROFILES = (PLANT, GENERIC)
-TABLES = frozenset({".csv", ".tsv", ".txt", ".parquet", ".pq"})
-FILES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +71,8 @@ def _of_store(asked: Asked, progress: Callable[[float], None]) -> Answer:
         raise Permanent(
             "nobody says which store", where="--from-store", todo="Give the service's settings by --config."
         )
-    settings = load(asked.config)
-    since, until = (_instant(text, option) for text, option in ((asked.since, "--since"), (asked.until, "--until")))
-    with opened_store(settings) as (store, plant):
-        newest = store.latest()
-        if not newest.height:
-            raise Permanent("the store holds nothing", where=str(asked.config))
-        end = until or newest["time"].max()
-        if not isinstance(end, datetime):
-            raise Permanent("the store's readings have no time", where=str(asked.config))
-        start = since or recorded.oldest(store, plant, end)
-        if start >= end:
-            raise Permanent("nothing lies between", where="--since, --until", todo="Let it begin before it ends.")
-        recording = recorded.history(store, plant, start, end, f"store of {asked.config}")
+    since, until = inputs.instant(asked.since, "--since"), inputs.instant(asked.until, "--until")
+    with inputs.history(load(asked.config), str(asked.config), since, until) as recording:
         return _plant(asked, recording, progress)
 
 
@@ -94,22 +80,15 @@ def _of_files(asked: Asked, progress: Callable[[float], None]) -> Answer:
     source = asked.input
     if source is None:
         raise Permanent("nobody says of what", where="backtest", todo="Give a file or a folder, or --from-store.")
-    if not source.exists():
-        raise Permanent("there is no such file or folder", where=str(source), todo="Check the path.")
-    if (source / "manifest.json").exists():
+    if inputs.is_recording(source):
         if asked.profile == GENERIC:
             raise Permanent("is a plant, not a table", where=str(source), todo="Leave out --profile.")
         return _plant(asked, recorded.simulated(source), progress)
-    files = _files(source)
-    how = tables.mapping(asked.config) if asked.config is not None else tables.Mapping()
-    how = how.model_copy(
-        update={name: value for name, value in (("time", asked.time), ("separator", asked.separator)) if value}
-    )
+    files = inputs.files(source)
+    how = inputs.mapping(asked.config, asked.time, asked.separator)
     if how.points and asked.profile != GENERIC:
-        if len(files) > 1:
-            raise Permanent(f"holds {len(files)} files", where=str(source), todo="Give one of them.")
-        table = tables.read(files[0], how)
-        answer = _plant(asked, tables.as_recording(table, how), progress)
+        recording, table = inputs.table(source, how)
+        answer = _plant(asked, recording, progress)
         answer.told += table.told
         answer.uncertain |= table.uncertain
         return answer
@@ -128,7 +107,7 @@ def _of_files(asked: Asked, progress: Callable[[float], None]) -> Answer:
         columns=[column.strip() for column in (asked.columns or "").split(",") if column.strip()],
         labels=asked.labels,
         train_rows=asked.train_rows or backtest.TRAIN_ROWS,
-        train_until=_instant(asked.train_until, "--train-until"),
+        train_until=inputs.instant(asked.train_until, "--train-until"),
         prefix=asked.prefix == "random",
         seed=asked.seed,
         progress=progress,
@@ -144,29 +123,6 @@ def _plant(asked: Asked, recording: Recording, progress: Callable[[float], None]
         recording,
         watching(rules.default(), recording, known),
         stride_s=asked.stride_s,
-        counts_from=_instant(asked.train_until, "--train-until"),
+        counts_from=inputs.instant(asked.train_until, "--train-until"),
         progress=progress,
     )
-
-
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    found = sorted(
-        (file for file in source.iterdir() if file.suffix.casefold() in TABLES and file.is_file()),
-        key=lambda file: tables.natural(file.name),
-    )
-    if not found or len(found) > FILES_MAX:
-        raise Permanent(
-            f"holds {len(found)} tables", where=str(source), todo="Give a folder with CSV or Parquet, or a recording."
-        )
-    return found
-
-
-def _instant(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return tables.instant(text)
-    except ValueError as error:
-        raise Permanent(f"{text!r} is no time", where=option, todo="Write it as 2026-11-23T12:00:00Z.") from error

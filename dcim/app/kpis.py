@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from alerts import kpis
 from alerts.kpis import Event
@@ -205,7 +205,7 @@ def words(told: KpisBody) -> list[str]:
     ]
     if told.bad_actors:
         lines.append(f"bad actors   {told.bad_actors[-1].running:.1%} of the load from {len(told.bad_actors)} tags")
-        lines += [f"             {one.alarms:>7} {one.share:>6.1%}  {_plain(one.tag)}" for one in told.bad_actors]
+        lines += [f"             {one.alarms:>7} {one.share:>6.1%}  {plain(one.tag)}" for one in told.bad_actors]
     lines += [f"priority {'?' if one.priority is None else one.priority:<4}{one.share:.1%}" for one in told.priorities]
     if waits.median_s is not None and waits.p95_s is not None and waits.longest_s is not None:
         lines.append(
@@ -216,29 +216,111 @@ def words(told: KpisBody) -> list[str]:
         lines.append("acknowledged none")
     lines.append(f"shelved      {told.shelved_total}")
     lines += [
-        f"             {one.start:%Y-%m-%d %H:%M}  {_plain(one.tag)}: {_plain(one.reason)} ({_plain(one.by)})"
+        f"             {one.start:%Y-%m-%d %H:%M}  {plain(one.tag)}: {plain(one.reason)} ({plain(one.by)})"
         for one in told.shelved[:10]
     ]
     return lines
 
 
+class RemedyBody(BaseModel):
+    """A log as it would have been under other settings."""
+
+    name: str
+    on_delay_s: float
+    off_delay_s: float
+    deadband_percent: float | None
+    alarms: int
+    per_day: float
+    windows_over_ten: int
+    floods_total: int
+    chattering_total: int
+    bad_actors_share: float = Field(description="Of the load, from the ten worst tags.")
+    real: int = Field(description="Alarms that stood for more than 60 s: somebody could have acted.")
+    late: int = Field(description="Of these, how many would have been told later.")
+    late_median_s: float | None
+    late_longest_s: float | None
+    lost: int = Field(description="Of these, how many would not have been told at all.")
+
+
+DELAYS = ((10.0, 0.0), (0.0, 60.0), (10.0, 60.0), (30.0, 120.0), (60.0, 300.0), (300.0, 300.0))
+"""On- and off-delays in seconds that are tried where nobody says which."""
+DEADBANDS = (1.0, 2.0, 5.0)
+"""Deadbands, in percent of the limit, where nobody says which."""
+NO_VALUES = (
+    "deadband: the log holds no measured values and limits, so nothing can be said of one; name their columns by "
+    "--value and --limit where there are some"
+)
+
+
 def remedies(
-    log: pl.DataFrame, start: datetime, end: datetime, operators: int, delays: Sequence[tuple[float, float]]
-) -> list[str]:
-    """What a log is as it is, without duplicates, and under on- and off-delays in seconds: a table in lines."""
-    versions = [("as logged", log), ("no duplicates", kpis.deduplicated(log))]
+    log: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    operators: int,
+    delays: Sequence[tuple[float, float]],
+    margin: pl.Series | None = None,
+    deadbands: Sequence[float] = (),
+) -> list[RemedyBody]:
+    """What a log is as it is, without duplicates, under on- and off-delays in seconds, and under deadbands. margin: of
+    each row, how far its value was from the limit, as a share of the limit. deadbands: in percent of it."""
+    none = timedelta(0)
+    found: list[RemedyBody] = []
+
+    def add(
+        name: str, version: pl.DataFrame, on_s: float = 0.0, off_s: float = 0.0, deadband: float | None = None
+    ) -> None:
+        on, off = timedelta(seconds=on_s), timedelta(seconds=off_s)
+        cost = kpis.lateness(log, on, off, end)
+        load = kpis.load(version, start, end, operators)
+        told = RemedyBody(
+            name=name,
+            on_delay_s=on_s,
+            off_delay_s=off_s,
+            deadband_percent=deadband,
+            alarms=load.alarms,
+            per_day=load.per_day,
+            windows_over_ten=load.windows_over_ten,
+            floods_total=len(kpis.floods(version, start, end, operators)),
+            chattering_total=len(kpis.chattering(version, start, end)),
+            bad_actors_share=kpis.bad_actors(version, start, end)["share"].sum(),
+            **asdict(cost),
+        )
+        found.append(told)
+
+    add("as logged", log)
+    add("no duplicates", kpis.deduplicated(log))
     for on_s, off_s in delays:
         on, off = timedelta(seconds=on_s), timedelta(seconds=off_s)
-        versions.append((f"on {on_s:g} s, off {off_s:g} s", kpis.delayed(log, on, off, end)))
-    lines = [f"{'':24}{'alarms':>9}{'a day':>9}{'over ten':>9}{'floods':>9}{'chatter':>9}{'top ten':>9}"]
-    for name, version in versions:
-        load = kpis.load(version, start, end, operators)
-        worst = kpis.bad_actors(version, start, end)
-        lines.append(
-            f"{name:24}{load.alarms:>9}{load.per_day:>9.1f}{load.windows_over_ten:>9}"
-            f"{len(kpis.floods(version, start, end, operators)):>9}{len(kpis.chattering(version, start, end)):>9}"
-            f"{worst['share'].sum():>9.1%}"
+        add(f"on {on_s:g} s, off {off_s:g} s", kpis.delayed(log, on, off, end), on_s, off_s)
+    if margin is not None:
+        for deadband in deadbands:
+            held = kpis.deadbanded(log, margin, deadband / 100.0)
+            add(f"deadband {deadband:g} %", kpis.delayed(held, none, none, end), deadband=deadband)
+    return found
+
+
+def remedies_json(told: Sequence[RemedyBody]) -> str:
+    """The table as JSON: settings in a list."""
+    return TypeAdapter(list[RemedyBody]).dump_json(list(told), indent=1).decode()
+
+
+def remedy_words(told: Sequence[RemedyBody]) -> list[str]:
+    """The table in lines for a terminal."""
+    heads = ("alarms", "a day", "over ten", "floods", "chatter", "top ten", "late", "median", "longest", "lost")
+    lines = [f"{'':24}" + "".join(f"{head:>9}" for head in heads)]
+    for one in told:
+        late = (
+            ("–", "–")
+            if one.late_median_s is None or one.late_longest_s is None
+            else (duration(one.late_median_s), duration(one.late_longest_s))
         )
+        cells = (
+            str(one.alarms), f"{one.per_day:.1f}", str(one.windows_over_ten), str(one.floods_total),
+            str(one.chattering_total), f"{one.bad_actors_share:.1%}", str(one.late), *late, str(one.lost),
+        )  # fmt: skip
+        lines.append(f"{one.name:24}" + "".join(f"{cell:>9}" for cell in cells))
+    if told:
+        lines.append(f"late, lost: of the {told[0].real} alarms that stood for more than 60 s")
     return lines
 
 
@@ -254,6 +336,10 @@ class Columns(NamedTuple):
     """What the column of events says of an alarm that came."""
     cleared: str = Event.CLEARED.value
     acknowledged: str = Event.ACKNOWLEDGED.value
+    value: str | None = None
+    """What was measured when the row was written."""
+    limit: str | None = None
+    """What it was held against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +349,9 @@ class Told:
     log: pl.DataFrame
     start: datetime
     end: datetime
+    margin: pl.Series | None = None
+    """Of each row, how far the value was from the limit, as a share of the limit; null where one of them is missing,
+    no finite number, or the limit 0. None where the log has no such columns."""
 
 
 def read(file: Path, columns: Columns) -> Told:
@@ -271,16 +360,17 @@ def read(file: Path, columns: Columns) -> Told:
     Raises Permanent, with the line, for what cannot be read: a time, a priority outside 1 to 127, an unknown event.
     """
     where = str(file)
-    wanted = [columns.time, *columns.tag, columns.event, *([columns.priority] if columns.priority else [])]
+    optional = (columns.priority, columns.value, columns.limit)
+    wanted = [columns.time, *columns.tag, columns.event, *(name for name in optional if name)]
     try:
         if file.stat().st_size > FILE_BYTES_MAX:
             raise Permanent(f"is larger than {FILE_BYTES_MAX} bytes", where=where, todo="Split it.")
         raw = pl.read_csv(file, infer_schema=False)
     except (OSError, PolarsError) as error:
-        raise Permanent(f"cannot be read as CSV: {_plain(str(error))}", where=where) from error
+        raise Permanent(f"cannot be read as CSV: {plain(str(error))}", where=where) from error
     for name in wanted:
         if name not in raw.columns:
-            names = ", ".join(_plain(one) for one in raw.columns[:20])
+            names = ", ".join(plain(one) for one in raw.columns[:20])
             raise Permanent(f"has no column {name}", where=where, todo=f"Its columns are {names}.")
     if raw.is_empty():
         raise Permanent("has no rows", where=where)
@@ -303,7 +393,17 @@ def read(file: Path, columns: Columns) -> Told:
         _demand((log["priority"] > 0).fill_null(value=False) | of.is_null(), of, where, "is no priority such as 1")
     times = log["time"].cast(pl.Int64).sort()
     first, last = from_us(times[0]), from_us(times[-1] + 1)
-    return Told(log, first, last)
+    return Told(log, first, last, _margin(raw, columns))
+
+
+def _margin(raw: pl.DataFrame, columns: Columns) -> pl.Series | None:
+    if not (columns.value and columns.limit):
+        return None
+    value, limit = (
+        pl.col(name).str.strip_chars().cast(pl.Float64, strict=False) for name in (columns.value, columns.limit)
+    )
+    share = (value - limit).abs() / limit.abs()
+    return raw.select(margin=pl.when(share.is_finite()).then(share)).to_series()
 
 
 def _instants(texts: pl.Series) -> pl.Series:
@@ -317,7 +417,7 @@ def _instants(texts: pl.Series) -> pl.Series:
 def _demand(good: pl.Series, raw: pl.Series, where: str, what: str) -> None:
     if not good.all():
         row = (~good).arg_max() or 0
-        raise Permanent(f"{raw.name} {_plain(str(raw[row]))!r} {what}", where=f"{where}, row {row + 1}")
+        raise Permanent(f"{raw.name} {plain(str(raw[row]))!r} {what}", where=f"{where}, row {row + 1}")
 
 
 def _some(body: type[Any], rows: pl.DataFrame) -> list[Any]:
@@ -328,5 +428,6 @@ def _known(body: type[BaseModel], rows: pl.DataFrame) -> list[str]:
     return [name for name in rows.columns if name in body.model_fields]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text on one line, with a "?" for whatever would command a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

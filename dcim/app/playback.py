@@ -120,10 +120,12 @@ def play(
     start: datetime,
     ticks: Times,
     progress: Callable[[float], None] = lambda _: None,
+    hear: Callable[[Sequence[Transition]], None] = lambda _: None,
 ) -> Played:
     """Walks through all stretches. ticks: microseconds UTC, ascending, after the start. progress: is told the share
-    that is done. Raises what the stretches raise, and nothing else."""
-    walk = _Walk(plant, ruleset, sentinels, detectors, vigils, start, ticks)
+    that is done. hear: is told every transition in order, but for those of whoever watches. Raises what the stretches
+    raise, and nothing else."""
+    walk = _Walk(plant, ruleset, sentinels, detectors, vigils, start, ticks, hear)
     return asyncio.run(walk.through(stretches, progress))
 
 
@@ -178,8 +180,9 @@ class _Walk:
         vigils: Sequence[Vigil],
         start: datetime,
         ticks: Times,
+        hear: Callable[[Sequence[Transition]], None],
     ) -> None:
-        self.plant, self.ticks = plant, ticks
+        self.plant, self.ticks, self.hear = plant, ticks, hear
         self.sentinels, self.detectors, self.vigils = sentinels, detectors, vigils
         self.latest = Latest()
         self._now_us = to_us(start)
@@ -370,6 +373,7 @@ class _Walk:
 
     async def _note(self, transitions: Sequence[Transition], at: datetime) -> None:
         """Takes down what was raised and what returned, and acknowledges it."""
+        self.hear(transitions)
         for made in transitions:
             if made.change is Change.ACTIVATED and made.occurrence not in self._open:
                 self._open[made.occurrence] = len(self.played.alarms)

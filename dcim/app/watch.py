@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ from dcim.core.findings import Detection, FindingKind
 from dcim.core.live import NEVER, Latest
 from dcim.core.plant import Plant, survey
 from dcim.core.points import Point, PointIndex
-from dcim.core.ports import Detector, Learner, Sentinel, Vigil
+from dcim.core.ports import Detector, Learner, Sentinel, Trouble, Vigil
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
 from dcim.detect.window import ROW_BYTES, Window
@@ -50,6 +50,8 @@ LOOK_POINTS = 500
 """Points that a sentinel is shown at once: some milliseconds' work."""
 LOOK_SHARE = 0.2
 """So much of the time at most goes into looking at arrivals."""
+AGAIN_S = 1.0
+"""Seconds after which arrivals are looked at again of which the journal did not take what came."""
 WORDED_MAX = 20_000
 """Alarms whose JSON is kept, so that it need not be made for each reader."""
 KEEP_EVERY = timedelta(minutes=10)
@@ -120,7 +122,13 @@ class Watch:
         self._surveying = False  # one at a time; whoever asks meanwhile goes on with the plant that is known
         self._keep, self._kept_at = keep, clock()
         self._asked = np.zeros(0, np.intp)  # points that detectors want to be shown
+        self._unwritten: dict[frozenset[FindingKind], Trouble] = {}  # by what was looked for
         self._looking = asyncio.Lock()  # held while detectors look, and what they found is applied
+
+    @property
+    def unwritten(self) -> Trouble | None:
+        """Why something that was found is not in the journal, and since when; None where all of it is."""
+        return min(self._unwritten.values(), key=lambda trouble: trouble.since, default=None)
 
     @property
     def newest_us(self) -> int | None:
@@ -390,7 +398,7 @@ class Watch:
             return
         self._unseen[turn] = False
         self._unseen_from = int(turn[-1]) + 1
-        at, spent_s = self._clock(), 0.0
+        at, spent_s, again_s = self._clock(), 0.0, 0.0
         arrived = self.latest.readings(turn)
         for sentinel, wakes in zip(self._sentinels, self._wakes, strict=True):
             woken = wakes[arrived.point]
@@ -398,8 +406,11 @@ class Watch:
                 began = loop.time()
                 detection = sentinel.look(arrived.take(woken), self.latest, self.plant, at)
                 spent_s += loop.time() - began
-                await self._apply(detection, sentinel.kinds, at)
-        self._look_due = loop.time() + spent_s * (1 / LOOK_SHARE - 1)
+                if not await self._apply(detection, sentinel.kinds, at):
+                    # Who tells only what changes says it once: it is looked at again, whether it is said again or not.
+                    self._mark(arrived.point[woken])
+                    again_s = AGAIN_S
+        self._look_due = loop.time() + max(spent_s * (1 / LOOK_SHARE - 1), again_s)
 
     def _survey(self, window: Window, plant: Plant, at: datetime) -> list[tuple[frozenset[FindingKind], Detection]]:
         """Everything that looks on a tick, in worker threads."""
@@ -424,18 +435,26 @@ class Watch:
         except Transient as error:
             log.error("the norms were not kept; they go on in memory", error=str(error))
 
-    async def _apply(self, detection: Detection, kinds: frozenset[FindingKind], at: datetime) -> None:
-        try:
-            self.say(await self._engine.apply(detection, kinds, at))
-        except Transient as error:
-            # The engine stands where it stood; the next look finds the same and tries again.
-            log.error("the journal did not take a transition", error=str(error))
+    async def _apply(self, detection: Detection, kinds: frozenset[FindingKind], at: datetime) -> bool:
+        """Whether the journal took what came of it. If not, the engine stands where it stood, and the next look finds
+        the same and tries again."""
+        return await self._write(kinds, at, self._engine.apply(detection, kinds, at))
 
     async def _settle(self, at: datetime) -> None:
+        await self._write(frozenset(), at, self._engine.elapse(at))
+
+    async def _write(
+        self, kinds: frozenset[FindingKind], at: datetime, work: Coroutine[Any, Any, Sequence[Transition]]
+    ) -> bool:
         try:
-            self.say(await self._engine.elapse(at))
+            self.say(await work)
         except Transient as error:
             log.error("the journal did not take a transition", error=str(error))
+            since = self._unwritten[kinds].since if kinds in self._unwritten else at
+            self._unwritten[kinds] = Trouble(since, str(error))
+            return False
+        self._unwritten.pop(kinds, None)
+        return True
 
 
 def _numbers(points: Iterable[Point]) -> npt.NDArray[np.intp]:

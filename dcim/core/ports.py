@@ -302,7 +302,7 @@ class Books(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Nothing can be made durable, and so nothing is acknowledged."""
+    """Something cannot be made durable: readings, and so nothing is acknowledged; or what became of alarms."""
 
     since: datetime
     what: str

@@ -1,4 +1,5 @@
-"""What alarms cost: judging findings, a tick, a list, an acknowledgement of everything, a start, a flood.
+"""What alarms cost: judging findings, a tick, a list, an acknowledgement of everything, a start with and without a
+checkpoint, a flood.
 
     python -m tests.benchmarks.bench_alarms [--alarms 10000] [--rows 100000]
 
@@ -26,7 +27,7 @@ from alerts.engine import AlarmView, Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Acknowledge
 from dcim.app.api.alarms import ORDERS
-from dcim.app.api.pages import cut
+from dcim.app.api.pages import PAGE_MAX, cut
 from dcim.app.service import COLLECT_AFTER, uncollected
 from dcim.app.views import alarm_body
 from dcim.core.assets import Asset, AssetKey, Placement
@@ -158,6 +159,8 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
         await listing()
 
     told("list: the same, each alarm worded anew", await timed(listing_anew))
+    await listing(PAGE_MAX)
+    told(f"list: {min(alarms, PAGE_MAX):,} of {alarms:,} in one page", await timed(lambda: listing(PAGE_MAX)))
     await engine.apply(Detection((*seen.findings, finding(FLOW, Subject(SITE, "cdu-0")))), KINDS, at(second))
     fresh = [finding(STALE, Subject(SITE, f"rack-{number}", "x")) for number in range(alarms)]
 
@@ -194,6 +197,15 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
             await journal.close()
 
         told(f"start on {rows:,} transitions, {name}", await timed(start, 3))
+
+        async def keep(url: str = url) -> None:
+            journal = SqlJournal(url)
+            await journal.open(existing=True)
+            await journal.checkpoint()
+            await journal.close()
+
+        told("a checkpoint of it is made, on a thread of its own in the service", await timed(keep, 1))
+        told("start from the checkpoint", await timed(start, 3))
 
 
 async def fill(url: str, rows: int, *, standing: bool) -> None:

@@ -164,7 +164,8 @@ def test_every_option_of_a_backtest_has_its_line() -> None:
 def test_every_option_and_figure_of_how_well_alarms_work_has_its_line() -> None:
     text = (DOCS / "kpis.md").read_text()
     options = inspect.signature(cli.alarms_kpis).parameters.keys() - {"as_json"}
-    assert {name for name in options if f"`--{name}`" not in text} == set()
+    options |= inspect.signature(cli.alarms_replay).parameters.keys() - {"as_json", "input"}
+    assert {name for name in options if f"`--{name.replace('_', '-')}`" not in text} == set()
     lists = {name.removesuffix("_total").removesuffix("_share") for name in KpisBody.model_fields}
     told = lists - {"start", "end", "operators", "stale", "flood"} | {"windows_over_ten", "stale_total"}
     assert told <= rows("kpis.md")

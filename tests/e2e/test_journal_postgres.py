@@ -127,14 +127,22 @@ def test_a_server_that_goes_costs_nothing_but_time_and_a_restart_brings_all_back
             with pytest.raises(Transient):
                 await engine.act([(engine.standing()[0].id, None)], Acknowledge("ana"), at(1))
             server.start()
+            assert await journal.checkpoint() == 1
             made = await engine.apply(wet, KINDS, at(2))
             assert [(row.key.subject.asset, row.change) for row in made] == [("b", Change.ACTIVATED)]
             await engine.act([(view.id, None) for view in engine.standing()], Acknowledge("ana"), at(3))
+            recalled = await journal.recall()
+            assert (len(recalled.kept), [row.seq for row in recalled.transitions]) == (1, [2, 3, 4])
             again = Engine(rules.default(), journal)
             await again.open(at(4))
             states = {view.id: (view.state, view.version) for view in engine.standing()}
             assert {view.id: (view.state, view.version) for view in again.standing()} == states
-            assert (await journal.audit()).rows == 4
+            audit = await journal.audit()
+            assert (audit.rows, audit.broken) == (4, "")
+            assert await journal.checkpoint() == 4
+            last = await journal.recall()
+            assert (len(last.kept), list(last.transitions)) == (2, [])
+            assert (await journal.audit()).broken == ""
 
     asyncio.run(run())
 

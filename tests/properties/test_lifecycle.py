@@ -400,6 +400,29 @@ def test_transitions_join_without_a_gap(policy: Policy, story: list[tuple[int, E
 
 @settings(max_examples=examples(200), deadline=None)
 @given(policies, stories)
+def test_another_priority_is_a_transition_of_the_same_alarm(policy: Policy, story: list[tuple[int, Event]]) -> None:
+    """Escalated, eased, or come again with what it then is; never an alarm of its own, and never without a row."""
+    alarm, now = Alarm(KEY, KIND, policy), 0
+    for wait, event in story:
+        now += wait
+        before, stepped = alarm.occurrence, step(alarm, event, at(now))
+        alarm = stepped.alarm
+        priority = before.priority if before is not None else None
+        for made in stepped.transitions:
+            if made.before is State.NORMAL:
+                assert made.change in (Change.ACTIVATED, Change.SUPPRESSED)
+            elif made.priority != priority:
+                assert made.change in (Change.ESCALATED, Change.EASED, Change.ACTIVATED, Change.SUPPRESSED)
+                assert (made.change is Change.EASED) == (priority is not None and made.priority > priority)
+            if made.change in (Change.ESCALATED, Change.EASED):
+                assert made.priority != priority
+                assert made.after is not State.NORMAL
+            priority = None if made.after is State.NORMAL else made.priority
+        assert priority == (alarm.occurrence.priority if alarm.occurrence is not None else None)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(policies, stories)
 def test_ticks_between_change_when_it_is_said_but_not_whether(policy: Policy, story: list[tuple[int, Event]]) -> None:
     """But for what counts from when something was said: escalation by time and reminders."""
     calm = replace(policy, escalation=None, remind=None)
