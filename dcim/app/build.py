@@ -27,9 +27,13 @@ from alerts.engine import Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
 from alerts.notify.mail import Mail
+from alerts.notify.pagerduty import PagerDuty
+from alerts.notify.services import Services
+from alerts.notify.slack import Slack
+from alerts.notify.teams import Teams
 from alerts.notify.webhook import Webhook
 from alerts.outbox import Outbox
-from alerts.routing import Receiver, Route
+from alerts.routing import Ladder, Receiver, Route
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
@@ -57,18 +61,27 @@ from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
 from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
+    AppriseReceiver,
     BrokerSource,
+    EscalationStep,
     ListenerSource,
     MailReceiver,
+    NoticeEscalation,
+    NoticeRoute,
+    PagerDutyReceiver,
+    Receivers,
     Settings,
+    SlackReceiver,
     Source,
     Store,
     StoreInflux,
+    TeamsReceiver,
     Tls,
     WebhookReceiver,
     is_loopback,
     parse_bind,
     parse_mqtt_url,
+    read_address,
     read_secret,
 )
 from dcim.app.upkeep import Upkeep
@@ -254,66 +267,99 @@ def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watc
         return notices.item(transition, news, engine.ruleset.get(transition.key.rule), asset, before, console)
 
     receivers = [
-        (Receiver(one.name, one.quiet.hours() if one.quiet else None), _notifier(one, clock)) for one in told.receivers
-    ]
-    routes = [
-        Route(
-            route.receivers,
-            frozenset(route.sites),
-            frozenset(route.kinds),
-            Priority[route.priority.upper()],
-            route.hours.hours() if route.hours else None,
+        (
+            Receiver(one.name, one.quiet.hours() if one.quiet else None, one.zone, one.acknowledged),
+            notifier(one, clock),
         )
-        for route in told.routes
+        for one in told.receivers
     ]
-    return Outbox(journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console)
-
-
-def _notifier(receiver: WebhookReceiver | MailReceiver, clock: Clock) -> Webhook | Mail:
-    trust = _trust(receiver)
-    if isinstance(receiver, WebhookReceiver):
-        secret_file = receiver.secret_file
-        read_secret(secret_file)
-        return Webhook(receiver.url, lambda: read_secret(secret_file), clock, trust)
-    password_file = receiver.password_file
-    if password_file is not None:
-        read_secret(password_file)
-    return Mail(
-        receiver.host,
-        receiver.port,
-        receiver.tls,
-        receiver.sender,
-        receiver.to,
-        clock,
-        receiver.user,
-        (lambda: read_secret(password_file)) if password_file is not None else None,
-        trust,
+    routes = [_route(route, route) for route in told.routes]
+    ladders = [
+        Ladder(tuple((timedelta(minutes=step.after_min), _route(ladder, step)) for step in ladder.steps))
+        for ladder in told.escalations
+    ]
+    return Outbox(
+        journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console, ladders=ladders
     )
 
 
-def _trust(receiver: WebhookReceiver | MailReceiver) -> ssl.SSLContext:
+def _route(narrowed: NoticeRoute | NoticeEscalation, to: NoticeRoute | EscalationStep) -> Route:
+    return Route(
+        receivers=to.receivers,
+        sites=frozenset(narrowed.sites),
+        kinds=frozenset(narrowed.kinds),
+        priority=Priority[narrowed.priority.upper()],
+        hours=narrowed.hours.hours() if narrowed.hours else None,
+    )
+
+
+def notifier(receiver: Receivers, clock: Callable[[], datetime]) -> notices.Notifier:
+    """Whoever carries notices to this receiver. Raises Permanent where a secret or an authority cannot be used."""
+    match receiver:
+        case WebhookReceiver():
+            return Webhook(receiver.url, _kept(receiver.secret_file), clock, _trust(receiver.name, receiver.ca_file))
+        case SlackReceiver():
+            return Slack(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
+        case TeamsReceiver():
+            return Teams(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
+        case PagerDutyReceiver():
+            trust = _trust(receiver.name, receiver.ca_file)
+            return PagerDuty(_kept(receiver.key_file), clock, receiver.url, trust)
+        case AppriseReceiver():
+            return Services(_kept(receiver.url_file))
+        case MailReceiver():
+            return Mail(
+                receiver.host,
+                receiver.port,
+                receiver.tls,
+                receiver.sender,
+                receiver.to,
+                clock,
+                receiver.user,
+                _kept(receiver.password_file) if receiver.password_file is not None else None,
+                _trust(receiver.name, receiver.ca_file),
+            )
+
+
+def _kept(file: Path) -> Callable[[], str]:
+    """Reads the secret now, so that a want of it is told at the start, and anew whenever it is asked for."""
+    read_secret(file)
+    return lambda: read_secret(file)
+
+
+def _address(file: Path) -> Callable[[], str]:
+    read_address(file)
+    return lambda: read_address(file)
+
+
+def _trust(name: str, ca_file: Path | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=receiver.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Permanent(
-            f"the authorities cannot be used: {error}", where=f"receiver {receiver.name}", todo="Check its ca_file."
+            f"the authorities cannot be used: {error}", where=f"receiver {name}", todo="Check its ca_file."
         ) from error
 
 
 def _describe_notices(settings: Settings) -> Iterator[str]:
     """Who would be told, in lines. Reads secrets and authorities, which is where a set-up fails."""
     for receiver in settings.notices.receivers:
-        _trust(receiver)
-        if isinstance(receiver, WebhookReceiver):
-            read_secret(receiver.secret_file)
-            host = urlsplit(receiver.url).hostname or ""
-            yield f"receiver {receiver.name}: webhook at {host}"
-            if receiver.url.startswith("http:") and not is_loopback(host):
-                yield f"warning: notices go to {host} for everybody on the way to read; https would hide them"
-        else:
-            if receiver.password_file is not None:
-                read_secret(receiver.password_file)
-            yield f"receiver {receiver.name}: mail to {', '.join(receiver.to)} over {receiver.host}:{receiver.port}"
+        notifier(receiver, Clock())
+        told, open_host = "", ""
+        match receiver:
+            case WebhookReceiver() | PagerDutyReceiver():
+                host = urlsplit(receiver.url).hostname or ""
+                open_host = host if receiver.url.startswith("http:") and not is_loopback(host) else ""
+                told = f"{'PagerDuty' if receiver.kind == 'pagerduty' else 'webhook'} at {host}"
+            case SlackReceiver() | TeamsReceiver():
+                told = f"{receiver.kind.capitalize()} at {urlsplit(read_address(receiver.url_file)).hostname}"
+            case AppriseReceiver():
+                told = f"{urlsplit(read_secret(receiver.url_file)).scheme} through Apprise"
+            case MailReceiver():
+                told = f"mail to {', '.join(receiver.to)} over {receiver.host}:{receiver.port}"
+        yield f"receiver {receiver.name}: {told}"
+        if open_host:
+            yield f"warning: notices go to {open_host} for everybody on the way to read; https would hide them"
 
 
 class Normed(Detector, Learner, Protocol):

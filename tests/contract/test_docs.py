@@ -18,18 +18,24 @@ from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTo
 from dcim.app.kpis import KpisBody
 from dcim.app.settings import (
     Alarms,
+    AppriseReceiver,
     BrokerSource,
     Detection,
+    EscalationStep,
     Http,
     ListenerSource,
     MailReceiver,
+    NoticeEscalation,
     NoticeHours,
     NoticeRoute,
     Notices,
+    PagerDutyReceiver,
     PlacedAsset,
+    SlackReceiver,
     Store,
     StoreInflux,
     StoreRetention,
+    TeamsReceiver,
     Tls,
     WebhookReceiver,
 )
@@ -52,7 +58,8 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
-    Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours,
+    Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
+    NoticeRoute, NoticeEscalation, EscalationStep, NoticeHours,
 ]  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from alerts.lifecycle import (
 )
 from alerts.notices import Item, News, Notice, subject_of, text_of
 from alerts.outbox import DeadNotice, Outbox, retry_s
-from alerts.routing import Book, Entry, Hours, Receiver, Route
+from alerts.routing import Book, Entry, Hours, Ladder, Receiver, Route
 from dcim.core.assets import Asset, Placement
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import FindingKind, Subject
@@ -256,6 +256,7 @@ class Desk:
         self.url = place if isinstance(place, str) else f"sqlite+aiosqlite:///{place / 'alarms.sqlite'}"
         self.now, self.seq, self.ear = at(0), 0, Ear()
         self.receivers: tuple[tuple[Receiver, Ear], ...] = ((DESK, self.ear),)
+        self.ladders: tuple[Ladder, ...] = ()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[SqlJournal, Outbox]]:
@@ -263,7 +264,14 @@ class Desk:
         await journal.open()
         routes = [Route(("desk",))]
         box = Outbox(
-            journal, self.receivers, routes, describe, lambda: self.now, head=lambda: self.seq, draw=lambda: 1.0
+            journal,
+            self.receivers,
+            routes,
+            describe,
+            lambda: self.now,
+            head=lambda: self.seq,
+            draw=lambda: 1.0,
+            ladders=self.ladders,
         )
         try:
             await box.open()
