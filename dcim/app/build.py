@@ -16,13 +16,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import structlog
 
-from alerts import notices, rules
+from alerts import calendars, notices, rules
+from alerts.calendars import Calendars, Watched
+from alerts.duty import Rota
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
@@ -66,6 +69,7 @@ from dcim.app.settings import (
     EscalationStep,
     ListenerSource,
     MailReceiver,
+    NoticeCalendar,
     NoticeEscalation,
     NoticeRoute,
     PagerDutyReceiver,
@@ -202,7 +206,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         series.follow(lambda: watch.plant)
         with uncollected():
             await engine.open(started)
-        outbox = _outbox(settings, journal, engine, watch, clock)
+        duty = Calendars([_watched(one, settings.notices.calendar_folder) for one in settings.notices.calendars], clock)
+        await duty.open()
+        outbox = _outbox(settings, journal, engine, watch, clock, duty)
         closing.push_async_callback(outbox.close)
         await outbox.open()
         intake = Intake(
@@ -226,6 +232,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         condition = Condition(
             told,
             clock,
+            calendars=lambda: [(name, known.failing) for name, known in duty.known.items() if known.failing],
             trouble=lambda: intake.trouble,
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
@@ -250,6 +257,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *([upkeep.run] if upkeep else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
+                duty.run,
             ],
             app=create_app(context, settings.http.hosts),
             listening=listening,
@@ -257,7 +265,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         )
 
 
-def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock) -> Outbox:
+def _outbox(
+    settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock, duty: Calendars
+) -> Outbox:
     """The outbox, with a notifier for each receiver."""
     told = settings.notices
     console = (told.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
@@ -279,13 +289,22 @@ def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watc
         for ladder in told.escalations
     ]
     return Outbox(
-        journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console, ladders=ladders
+        journal,
+        receivers,
+        routes,
+        describe,
+        clock,
+        head=lambda: engine.seq,
+        console=console,
+        ladders=ladders,
+        duty=duty.on_call,
     )
 
 
 def _route(narrowed: NoticeRoute | NoticeEscalation, to: NoticeRoute | EscalationStep) -> Route:
     return Route(
         receivers=to.receivers,
+        on_call=to.on_call,
         sites=frozenset(narrowed.sites),
         kinds=frozenset(narrowed.kinds),
         priority=Priority[narrowed.priority.upper()],
@@ -319,6 +338,25 @@ def notifier(receiver: Receivers, clock: Callable[[], datetime]) -> notices.Noti
                 _kept(receiver.password_file) if receiver.password_file is not None else None,
                 _trust(receiver.name, receiver.ca_file),
             )
+
+
+def _watched(calendar: NoticeCalendar, folder: Path | None) -> Watched:
+    """The calendar, with where it is read from. Raises Permanent where a secret or an authority cannot be used."""
+    if calendar.file is not None:
+        fetch = calendars.of_file(calendar.file)
+    else:
+        url, url_file = calendar.url, calendar.url_file
+        address = (lambda: url) if url is not None else _address(url_file) if url_file is not None else None
+        assert address is not None  # noqa: S101  the settings have seen to it
+        trust = _trust(calendar.name, calendar.ca_file)
+        fetch = calendars.of_address(address, private=calendar.private_addresses, ca=trust)
+    return Watched(
+        Rota(calendar.name, dict(calendar.people), calendar.fallback),
+        fetch,
+        ZoneInfo(calendar.zone),
+        timedelta(seconds=calendar.refresh_s),
+        folder / f"{calendar.name}.ics" if folder is not None else None,
+    )
 
 
 def _kept(file: Path) -> Callable[[], str]:
@@ -360,6 +398,12 @@ def _describe_notices(settings: Settings) -> Iterator[str]:
         yield f"receiver {receiver.name}: {told}"
         if open_host:
             yield f"warning: notices go to {open_host} for everybody on the way to read; https would hide them"
+    for calendar in settings.notices.calendars:
+        _watched(calendar, None)
+        place = calendar.file or calendar.url or f"the address in {calendar.url_file}"
+        yield f"calendar {calendar.name}: {place}, for {len(set(calendar.people.values()))} receivers"
+        if calendar.url and calendar.url.startswith("http:") and not is_loopback(urlsplit(calendar.url).hostname or ""):
+            yield f"warning: whoever is on the way can change the calendar {calendar.name}; https would prevent it"
 
 
 class Normed(Detector, Learner, Protocol):

@@ -479,7 +479,15 @@ class _Narrowed(_Section):
 class _To(_Section):
     """Who is told."""
 
-    receivers: tuple[Name, ...] = Field(min_length=1)
+    receivers: tuple[Name, ...] = ()
+    on_call: tuple[Name, ...] = ()
+    """Names of calendars: whoever is on call by them."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> _To:
+        if not self.receivers and not self.on_call:
+            raise ValueError('tells nobody. Write receivers = ["…"], or on_call with the name of a calendar')
+        return self
 
 
 class NoticeRoute(_Narrowed, _To):
@@ -499,6 +507,44 @@ class NoticeEscalation(_Narrowed):
     steps: tuple[EscalationStep, ...] = Field(min_length=1, max_length=20)
 
 
+class NoticeCalendar(_Section):
+    """A calendar of who is on call (iCalendar, RFC 5545)."""
+
+    name: Name
+    """Names it in on_call, and in what people are told."""
+    file: Path | None = None
+    url: str | None = None
+    """https:// address, without anything secret in it."""
+    url_file: Path | None = None
+    """File whose first line is such an address with something secret in it; read anew each time."""
+    people: dict[Annotated[str, Field(min_length=2, max_length=200)], Name] = Field(min_length=1, max_length=1_000)
+    """Receivers, by the mail address of who attends a shift, or by words in its summary."""
+    fallback: tuple[Name, ...] = Field(min_length=1)
+    """Receivers that are told where nobody is on call, or nobody can be told who is."""
+    zone: str = "UTC"
+    """IANA time zone of times in it that name none."""
+    refresh_s: float = Field(default=300.0, ge=30, le=86_400)
+    """So often it is read."""
+    private_addresses: bool = False
+    """Whether its address may be one that the world does not reach: of this machine, this network."""
+    ca_file: Path | None = None
+    """Authorities that the server must be signed by. The system's when left out."""
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        check_zone(zone)
+        return zone
+
+    @model_validator(mode="after")
+    def _one_place(self) -> NoticeCalendar:
+        if sum(place is not None for place in (self.file, self.url, self.url_file)) != 1:
+            raise ValueError("lies in no place, or in several. Set one of file, url and url_file")
+        if self.url is not None:
+            check_http(self.url)
+        return self
+
+
 class Notices(_Section):
     """Who is told of alarms."""
 
@@ -507,6 +553,9 @@ class Notices(_Section):
     receivers: tuple[Receivers, ...] = Field(default=(), max_length=100)
     routes: tuple[NoticeRoute, ...] = Field(default=(), max_length=1_000)
     escalations: tuple[NoticeEscalation, ...] = Field(default=(), max_length=100)
+    calendars: tuple[NoticeCalendar, ...] = Field(default=(), max_length=50)
+    calendar_folder: Path = Path("data/calendars")
+    """Where the last good copy of each calendar is kept."""
 
     @field_validator("console_url")
     @classmethod
@@ -523,6 +572,14 @@ class Notices(_Section):
             raise ValueError(f"has receivers that share the name {', '.join(twice)}. Give each its own")
         told: list[_To] = [*self.routes, *(step for ladder in self.escalations for step in ladder.steps)]
         named = {name for to in told for name in to.receivers}
+        named |= {name for one in self.calendars for name in (*one.people.values(), *one.fallback)}
+        rotas = [one.name for one in self.calendars]
+        if doubled := sorted({name for name in rotas if rotas.count(name) > 1}):
+            raise ValueError(f"has calendars that share the name {', '.join(doubled)}. Give each its own")
+        if lost := sorted({name for to in told for name in to.on_call} - set(rotas)):
+            raise ValueError(
+                f"has routes to whoever is on call by {', '.join(lost)}, but no calendar of that name. Add it"
+            )
         if unknown := sorted(named - set(names)):
             raise ValueError(
                 f"has routes to {', '.join(unknown)}, but no receiver of that name. Add it, or take it out"

@@ -25,6 +25,7 @@ from dcim.app.settings import (
     Http,
     ListenerSource,
     MailReceiver,
+    NoticeCalendar,
     NoticeEscalation,
     NoticeHours,
     NoticeRoute,
@@ -59,7 +60,7 @@ def rows(page: str) -> set[str]:
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
     Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
-    NoticeRoute, NoticeEscalation, EscalationStep, NoticeHours,
+    NoticeRoute, NoticeEscalation, EscalationStep, NoticeCalendar, NoticeHours,
 ]  # fmt: skip
 
 
