@@ -93,8 +93,7 @@ class Calendars:
         """Reads one calendar now."""
         watched = self._watched[name]
         try:
-            data = await watched.fetch()
-            calendar = await asyncio.to_thread(_read, data, watched)
+            data, calendar = await fetched(watched)
         except DcimError as error:
             if self._known[name].failing != str(error):
                 log.error("a calendar cannot be read; the last copy stays in force", calendar=name, told=str(error))
@@ -128,6 +127,12 @@ class Calendars:
             log.error("a calendar's copy cannot be read", calendar=watched.rota.name, told=str(error))
             return
         self._known[watched.rota.name] = Known(calendar, from_us(written_us), "it was not read since the start")
+
+
+async def fetched(watched: Watched) -> tuple[bytes, icalendar.Calendar]:
+    """A calendar as it is now, and what is understood of it. Raises Transient and Permanent."""
+    data = await watched.fetch()
+    return data, await asyncio.to_thread(_read, data, watched)
 
 
 def of_file(file: Path) -> Fetch:

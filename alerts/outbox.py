@@ -334,6 +334,11 @@ class Outbox:
         return await self._notifiers[notice.receiver].send(replace(notice, zone=self._zones[notice.receiver]))
 
     @property
+    def console(self) -> str:
+        """Where the console is, ending in "/"; "" where nobody said."""
+        return self._console
+
+    @property
     def receivers(self) -> Sequence[Receiver]:
         """Whoever can be told."""
         return tuple(self._receivers)

@@ -206,7 +206,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         series.follow(lambda: watch.plant)
         with uncollected():
             await engine.open(started)
-        duty = Calendars([_watched(one, settings.notices.calendar_folder) for one in settings.notices.calendars], clock)
+        duty = Calendars([watched(one, settings.notices.calendar_folder) for one in settings.notices.calendars], clock)
         await duty.open()
         outbox = _outbox(settings, journal, engine, watch, clock, duty)
         closing.push_async_callback(outbox.close)
@@ -247,7 +247,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await watch.between(change)
 
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
+        context = Context(
+            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox, duty
+        )
         return Service(
             context=context,
             sources=running,
@@ -270,7 +272,7 @@ def _outbox(
 ) -> Outbox:
     """The outbox, with a notifier for each receiver."""
     told = settings.notices
-    console = (told.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
+    console = console_of(settings)
 
     def describe(transition: Transition, news: notices.News, before: notices.Item | None) -> notices.Item:
         asset = watch.asset(AssetKey(transition.key.subject.site, transition.key.subject.asset))
@@ -299,6 +301,11 @@ def _outbox(
         ladders=ladders,
         duty=duty.on_call,
     )
+
+
+def console_of(settings: Settings) -> str:
+    """Where people reach the console, ending in "/"."""
+    return (settings.notices.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
 
 
 def _route(narrowed: NoticeRoute | NoticeEscalation, to: NoticeRoute | EscalationStep) -> Route:
@@ -340,7 +347,7 @@ def notifier(receiver: Receivers, clock: Callable[[], datetime]) -> notices.Noti
             )
 
 
-def _watched(calendar: NoticeCalendar, folder: Path | None) -> Watched:
+def watched(calendar: NoticeCalendar, folder: Path | None) -> Watched:
     """The calendar, with where it is read from. Raises Permanent where a secret or an authority cannot be used."""
     if calendar.file is not None:
         fetch = calendars.of_file(calendar.file)
@@ -399,7 +406,7 @@ def _describe_notices(settings: Settings) -> Iterator[str]:
         if open_host:
             yield f"warning: notices go to {open_host} for everybody on the way to read; https would hide them"
     for calendar in settings.notices.calendars:
-        _watched(calendar, None)
+        watched(calendar, None)
         place = calendar.file or calendar.url or f"the address in {calendar.url_file}"
         yield f"calendar {calendar.name}: {place}, for {len(set(calendar.people.values()))} receivers"
         if calendar.url and calendar.url.startswith("http:") and not is_loopback(urlsplit(calendar.url).hostname or ""):

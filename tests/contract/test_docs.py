@@ -8,12 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
 from alerts.notices import Item, News
-from alerts.outbox import DeadNotice
+from alerts.outbox import DeadNotice, Outcome
 from dcim.app import cli
+from dcim.app.api import notices as notice_routes
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.kpis import KpisBody
 from dcim.app.settings import (
@@ -101,6 +103,15 @@ def test_every_news_and_every_reason_for_none_has_its_line() -> None:
     assert {entry.value for entry in (*News, *DeadNotice)} <= rows("notices.md")
     text = (DOCS / "notices.md").read_text()
     assert {field.name for field in fields(Item) if f"`{field.name}`" not in text} == set()
+
+
+def test_every_route_and_outcome_of_notices_has_its_line() -> None:
+    text = (DOCS / "notices.md").read_text()
+    routes = [route for route in notice_routes.router.routes if isinstance(route, APIRoute)]
+    assert {route.path for route in routes if f" /api/v1{route.path}`" not in text} == set()
+    assert {outcome.value for outcome in Outcome if f"`{outcome.value}`" not in text} == set()
+    commands = [command.name for command in cli.notices.registered_commands]
+    assert {name for name in commands if f"dcim notices {name} " not in text} == set()
 
 
 def test_every_finding_and_state_has_its_line() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from alerts.calendars import Calendars
 from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
@@ -40,6 +41,7 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    duty: Calendars
 
 
 def of(request: Request) -> Context:

@@ -14,7 +14,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import (
+    alarms,
+    hall,
+    health,
+    kpis,
+    ledger,
+    maintenance,
+    notices,
+    plant,
+    problems,
+    readings,
+    rules,
+    stream,
+)
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -54,6 +67,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         kpis,
         alarms,
         maintenance,
+        notices,
         rules,
         hall,
         ledger,
