@@ -85,6 +85,8 @@ class Item:
     respond_within_min: float | None
     link: str
     """Opens the alarm in the console; "" where nobody said where the console is."""
+    rack_unit: int | None = None
+    """Lowest unit of the rack that it takes up, where somebody said."""
     by: str = ""
     """Who acknowledged it."""
     unanswered_min: float | None = None
@@ -196,23 +198,33 @@ def trial(receiver: str, key: str, at: datetime, by: str, console: str, zone: st
 
 
 def item(
-    transition: Transition, news: News, rule: Rule | None, asset: Asset | None, before: Item | None, console: str
+    transition: Transition,
+    news: News,
+    rule: Rule | None,
+    asset: Asset | None,
+    before: Item | None,
+    console: str,
+    within: Asset | None = None,
 ) -> Item:
     """The news of a transition.
 
     rule, asset: as they are known now; None where they are not. before: what was told of this alarm last, from which it
-    has what the transition itself does not say. console: where the console is, ending in "/"; "" makes no link.
+    has what the transition itself does not say. within: what contains the asset, as a rack contains a GPU: what nobody
+    said of the asset's place is that of its rack. console: where the console is, ending in "/"; "" makes no link.
     """
     subject, finding = transition.key.subject, transition.finding
     name = asset.name if asset is not None else before.name if before is not None else subject.asset
     if asset is not None:
-        place = asset.placement
-        hall, row, position = place.hall, place.row, place.position
-        rack = asset.name if asset.kind == "Rack" else asset.within
+        place, around = asset.placement, within.placement if within is not None else asset.placement
+        hall, row = place.hall or around.hall, place.row or around.row
+        position = place.position if place.position is not None else around.position
+        rack = asset.name if asset.kind == "Rack" else within.name if within is not None else asset.within
+        unit = place.rack_unit
     elif before is not None:
         hall, row, position, rack = before.hall, before.row, before.position, before.rack
+        unit = before.rack_unit
     else:
-        hall, row, position, rack = "", "", None, ""
+        hall, row, position, rack, unit = "", "", None, "", None
     confidence: float | None
     if finding is not None:
         since, summary, confidence = finding.since, finding.summary, finding.confidence
@@ -250,6 +262,7 @@ def item(
         check_first=tuple(clean(line) for line in steps[:STEPS_MAX]),
         respond_within_min=rule.rationale.respond_within_min if rule is not None else None,
         link=f"{console}#/alarms/{quote(transition.occurrence, safe='')}" if console else "",
+        rack_unit=unit,
         by=clean(transition.by),
     )
 
@@ -393,6 +406,7 @@ def _where(told: Item) -> str:
         f"row {told.row}" if told.row else "",
         f"position {told.position}" if told.position is not None else "",
         f"rack {told.rack}" if told.rack else "",
+        f"unit {told.rack_unit}" if told.rack_unit is not None else "",
         told.name if told.name and told.name != told.rack else "",
     ]
     return ", ".join(word for word in words if word)

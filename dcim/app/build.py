@@ -276,7 +276,9 @@ def _outbox(
 
     def describe(transition: Transition, news: notices.News, before: notices.Item | None) -> notices.Item:
         asset = watch.asset(AssetKey(transition.key.subject.site, transition.key.subject.asset))
-        return notices.item(transition, news, engine.ruleset.get(transition.key.rule), asset, before, console)
+        within = watch.asset(AssetKey(asset.site, asset.within)) if asset is not None and asset.within else None
+        rule = engine.ruleset.get(transition.key.rule)
+        return notices.item(transition, news, rule, asset, before, console, within)
 
     receivers = [
         (
@@ -870,7 +872,9 @@ async def journal_log(settings: Settings, start: datetime, end: datetime) -> Seq
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     return {
-        AssetKey(asset.site, asset.id): Placement(asset.hall, asset.row, asset.position, asset.rated_power_kw)
+        AssetKey(asset.site, asset.id): Placement(
+            asset.hall, asset.row, asset.position, asset.rated_power_kw, asset.rack_unit
+        )
         for asset in settings.assets
     }
 

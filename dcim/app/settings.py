@@ -321,6 +321,8 @@ class PlacedAsset(_Section):
     position: int | None = Field(default=None, ge=1, le=100_000)
     """Place in its row, counted from 1."""
     rated_power_kw: float | None = Field(default=None, gt=0, le=1_000_000)
+    rack_unit: int | None = Field(default=None, ge=1, le=100)
+    """Lowest unit of its rack that it takes up, counted from 1 at the bottom."""
 
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
