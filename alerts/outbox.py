@@ -57,6 +57,8 @@ DONE_MAX = 200_000
 """Entries that are kept after they were sent or given up; the oldest beyond it are forgotten."""
 LETTERS_MAX = 1_000
 """Entries that are listed, or taken up again, at once."""
+CLIMB_S = 5.0
+"""So often it is asked whether somebody has waited for too long: steps are minutes apart."""
 RECOUNT_S = 5.0
 """So often it is counted anew what waits: another process may have taken something up again."""
 _SWEEP_EVERY = timedelta(minutes=10)
@@ -167,6 +169,10 @@ class Outbox:
         self._stale = False  # a write failed in a way that leaves open whether it is there
         self._swept_at: datetime | None = None
         self._counted_at: datetime | None = None
+        self._climbed_at: datetime | None = None
+        self._step_at: datetime | None = None
+        """When the next step may be due, as far as `_step_known`."""
+        self._step_known = False
         self._news = {receiver.name: asyncio.Event() for receiver in self._receivers}
         self._sent: Counter[str] = Counter()
         self._retried: Counter[str] = Counter()
@@ -240,9 +246,12 @@ class Outbox:
         async with self._lock:
             if self._stale:
                 await self._load()
-            if not self._ladders or not self._book.unanswered:
+            at = self._clock()
+            if not self._step_known:  # what has changed since is looked at once, not at every look
+                self._step_at, self._step_known = self._book.next_step(self._ladders), True
+            if self._step_at is None or at < self._step_at:
                 return False
-            at, book = self._clock(), self._book.copy()
+            book = self._book.copy()
             entries = book.climb(at, self._receivers, self._ladders, self._duty)
             touched = [
                 alarm for alarm, one in book.unanswered.items() if one.climbed != self._book.unanswered[alarm].climbed
@@ -387,6 +396,7 @@ class Outbox:
             self._stale = True
             raise
         self._book, self._mark, self._number = book, seq, self._number + len(kept)
+        self._step_known = False
         for entry, row in zip(entries, kept, strict=True):
             if row["state"] == _WAITING:
                 self._news[entry.receiver].set()
@@ -397,9 +407,12 @@ class Outbox:
     async def _following(self) -> None:
         while True:
             try:
-                more = await self.follow() or await self.climb()
+                more = await self.follow()
                 at = self._clock()
-                if self._counted_at is None or abs((at - self._counted_at).total_seconds()) >= RECOUNT_S:
+                if not more and _long_ago(self._climbed_at, at, CLIMB_S):
+                    self._climbed_at = at
+                    await self.climb()
+                if _long_ago(self._counted_at, at, RECOUNT_S):
                     self._counted_at = at
                     await self._recount()
                 if self._swept_at is None or at - self._swept_at >= _SWEEP_EVERY:
@@ -541,7 +554,7 @@ class Outbox:
             self._mark = (await connection.execute(sa.select(mark_table.c.seq))).scalar() or 0
             self._number = (await connection.execute(sa.select(sa.func.max(table.number)))).scalar() or 0
             self._waiting = Counter({row[0]: row[1] for row in (await connection.execute(counted)).all()})
-        self._book, self._stale = book, False
+        self._book, self._stale, self._step_known = book, False, False
 
 
 def retry_s(failures: int, drawn: float) -> float:
@@ -553,6 +566,11 @@ def retry_s(failures: int, drawn: float) -> float:
     """
     longest = min(RETRY_CAP_S, RETRY_FIRST_S * 2.0 ** min(failures, 30))
     return longest * (0.5 + drawn / 2)
+
+
+def _long_ago(before: datetime | None, at: datetime, span_s: float) -> bool:
+    """Whether a span has passed, by a clock that may have been set."""
+    return before is None or abs((at - before).total_seconds()) >= span_s
 
 
 def _told_row(told: Told) -> dict[str, object]:

@@ -317,6 +317,16 @@ class Book:
                 entries.append(self._tell(receiver, one.place, thread, told, at))
         return entries
 
+    def next_step(self, ladders: Sequence[Ladder]) -> datetime | None:
+        """When the next step may be due; None where none is. What narrows a step is not looked at."""
+        afters = sorted({after for ladder in ladders for after, _ in ladder.steps})
+        steps = (
+            one.since + next(after for after in afters if after > one.climbed)
+            for one in self.unanswered.values()
+            if afters and one.climbed < afters[-1]
+        )
+        return min(steps, default=None)
+
     def _tell(self, receiver: Receiver, place: AssetKey, thread: str, told: Item, at: datetime) -> Entry:
         self.put(Told(receiver.name, told.alarm, place, thread, told))
         count = self._counts[receiver.name, thread]

@@ -264,7 +264,7 @@ class TestFloods:
 class Office(Desk):
     """A desk with a lead and a boss, and ladders."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path | str) -> None:
         super().__init__(place)
         self.ears = {name: Ear() for name in ("desk", "lead", "boss")}
         self.ear = self.ears["desk"]
