@@ -48,7 +48,7 @@ format: $(READY) ## put the code into form
 	$(BIN)/ruff check --fix .
 
 lock: $(READY)   ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --group dev --extra postgres pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --group dev --extra postgres --extra apprise pyproject.toml -o requirements.lock
 
 bench: $(READY)  ## what it costs, as ratios within one run
 	$(BIN)/python -m tests.benchmarks

@@ -201,6 +201,19 @@ told_table = sa.Table(
 )
 """Who has been told of which alarm that is not over."""
 
+unanswered_table = sa.Table(
+    "notice_unanswered",
+    metadata,
+    sa.Column("alarm", sa.String(32), primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("first", sa.Text, nullable=False),
+    sa.Column("since_us", sa.BigInteger, nullable=False),
+    sa.Column("climbed_us", sa.BigInteger, nullable=False),
+    sa.Column("item", sa.Text, nullable=False),
+)
+"""Alarms that nobody has acknowledged, since when, and up to which time the steps of escalation are done."""
+
 mark_table = sa.Table(
     "notice_mark",
     metadata,

@@ -16,10 +16,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from alerts.lifecycle import Change, Priority, State, Transition
 from alerts.rules import Rule
 from dcim.core.assets import Asset
+from dcim.core.errors import Transient
 from dcim.core.findings import FindingKind
 
 WORDS_MAX, STEPS_MAX = 300, 5
@@ -38,8 +40,14 @@ class News(StrEnum):
     """Its priority rose."""
     STILL = "still"
     """It was acknowledged and has stood since for as long as its rule bears."""
+    ACKNOWLEDGED = "acknowledged"
+    """A person says that they know, or has put it aside. Only for receivers that go on calling until they hear it."""
+    UNANSWERED = "unanswered"
+    """Nobody has acknowledged it within the time of an escalation's step."""
     CLEARED = "cleared"
     """Its condition is gone, or a person has closed it."""
+    TEST = "test"
+    """There is no alarm: somebody tries out whether this receiver can be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,8 @@ class Item:
     at: datetime
     """When it was decided, UTC."""
     rule: str
-    kind: FindingKind
+    kind: FindingKind | None
+    """None in a test."""
     priority: Priority
     title: str
     summary: str
@@ -76,6 +85,20 @@ class Item:
     respond_within_min: float | None
     link: str
     """Opens the alarm in the console; "" where nobody said where the console is."""
+    rack_unit: int | None = None
+    """Lowest unit of the rack that it takes up, where somebody said."""
+    by: str = ""
+    """Who acknowledged it."""
+    unanswered_min: float | None = None
+    """Minutes within which nobody acknowledged it."""
+    remark: str = ""
+    """Why this receiver is told, where that needs a word: nobody is on call, or a calendar cannot be read."""
+    thread: str = ""
+    """What this receiver was told about the same thing shares it."""
+    thread_standing: int = 1
+    """Alarms of the thread that stand after this, as far as this receiver was told of them."""
+    thread_unacknowledged: int = 1
+    """Those among them of which it was not told that somebody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +114,31 @@ class Notice:
     """In the order in which they happened; one alarm may be in it several times. Never empty."""
     console: str = ""
     """Where the console's alarms are; "" where nobody said."""
+    zone: str = "UTC"
+    """IANA name of the time zone that its texts speak in."""
 
     @property
     def priority(self) -> Priority:
         """The most urgent of what is in it."""
         return min(item.priority for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A paragraph of a message, and the address that it is about, or "", with a word to show it by."""
+
+    text: str
+    link: str = ""
+    word: str = "Open"
+
+
+class Later(Transient):
+    """The other end says when the same may work."""
+
+    def __init__(self, what: str, *, after_s: float, where: str = "") -> None:
+        """after_s: seconds from now, before which trying again is of no use."""
+        self.after_s = after_s
+        super().__init__(what, where=where)
 
 
 class Notifier(Protocol):
@@ -104,8 +147,9 @@ class Notifier(Protocol):
     async def send(self, notice: Notice) -> str:
         """Returns when the other end has taken it, with what it said: the proof of delivery, in one line.
 
-        Raises Transient where the same may work later, Permanent where it never will, and nothing else. It takes a
-        bounded time, and may be asked to send the same notice again.
+        Raises Transient where the same may work later (Later where it is known when), Permanent where it never will,
+        and nothing else. It takes a bounded time, and may be asked to send the same notice again. No secret is in the
+        proof, in an error or in a log.
         """
         ...
 
@@ -114,29 +158,73 @@ class Notifier(Protocol):
         ...
 
 
-def dedup_key(receiver: str, alarm: str, step: int) -> str:
+def dedup_key(receiver: str, alarm: str, step: int, unanswered_min: float | None = None) -> str:
     """What tells one piece of news for one receiver from all others, whatever process works it out, and when."""
-    return hashlib.sha256(f"{receiver}\n{alarm}\n{step}".encode()).hexdigest()[:32]
+    late = "" if unanswered_min is None else f"\n{unanswered_min:g}"
+    return hashlib.sha256(f"{receiver}\n{alarm}\n{step}{late}".encode()).hexdigest()[:32]
+
+
+def trial(receiver: str, key: str, at: datetime, by: str, console: str, zone: str = "UTC") -> Notice:
+    """A notice that says of itself that it is a test. key: its own, 32 characters. by: who asks for it."""
+    item = Item(
+        alarm=f"test-{key}",
+        step=0,
+        news=News.TEST,
+        at=at,
+        rule="test",
+        kind=None,
+        priority=Priority.LOW,
+        title="a notice to try out this receiver; there is no alarm",
+        summary=clean(f"Asked for by {by}" if by else ""),
+        site="",
+        asset="",
+        name="",
+        hall="",
+        row="",
+        position=None,
+        rack="",
+        since=at,
+        confidence=None,
+        time_to_limit_s=None,
+        check_first=(),
+        respond_within_min=None,
+        link=f"{console}#/alarms" if console else "",
+        by=clean(by),
+        thread=f"test-{key}",
+        thread_standing=0,
+        thread_unacknowledged=0,
+    )
+    return Notice(key, receiver, item.thread, (item,), console, zone)
 
 
 def item(
-    transition: Transition, news: News, rule: Rule | None, asset: Asset | None, before: Item | None, console: str
+    transition: Transition,
+    news: News,
+    rule: Rule | None,
+    asset: Asset | None,
+    before: Item | None,
+    console: str,
+    within: Asset | None = None,
 ) -> Item:
     """The news of a transition.
 
     rule, asset: as they are known now; None where they are not. before: what was told of this alarm last, from which it
-    has what the transition itself does not say. console: where the console is, ending in "/"; "" makes no link.
+    has what the transition itself does not say. within: what contains the asset, as a rack contains a GPU: what nobody
+    said of the asset's place is that of its rack. console: where the console is, ending in "/"; "" makes no link.
     """
     subject, finding = transition.key.subject, transition.finding
     name = asset.name if asset is not None else before.name if before is not None else subject.asset
     if asset is not None:
-        place = asset.placement
-        hall, row, position = place.hall, place.row, place.position
-        rack = asset.name if asset.kind == "Rack" else asset.within
+        place, around = asset.placement, within.placement if within is not None else asset.placement
+        hall, row = place.hall or around.hall, place.row or around.row
+        position = place.position if place.position is not None else around.position
+        rack = asset.name if asset.kind == "Rack" else within.name if within is not None else asset.within
+        unit = place.rack_unit
     elif before is not None:
         hall, row, position, rack = before.hall, before.row, before.position, before.rack
+        unit = before.rack_unit
     else:
-        hall, row, position, rack = "", "", None, ""
+        hall, row, position, rack, unit = "", "", None, "", None
     confidence: float | None
     if finding is not None:
         since, summary, confidence = finding.since, finding.summary, finding.confidence
@@ -174,17 +262,21 @@ def item(
         check_first=tuple(clean(line) for line in steps[:STEPS_MAX]),
         respond_within_min=rule.rationale.respond_within_min if rule is not None else None,
         link=f"{console}#/alarms/{quote(transition.occurrence, safe='')}" if console else "",
+        rack_unit=unit,
+        by=clean(transition.by),
     )
 
 
 def news_of(transition: Transition) -> News | None:
-    """What a transition is to whoever is told; None where it is no news: what the design hides, and what people do
-    among themselves."""
+    """What a transition is to whoever is told; None where it is no news: what the design hides, and most of what people
+    do among themselves."""
     if transition.hidden:
         return None
     change, after = transition.change, transition.after
     if change in (Change.RETURNED, Change.LATCHED) or after is State.NORMAL:
         return News.CLEARED
+    if change in _ANSWERS and transition.before in _WAITING:
+        return News.ACKNOWLEDGED
     if after is not State.UNACKNOWLEDGED:
         return None
     if change is Change.ACTIVATED:
@@ -198,8 +290,7 @@ def clean(text: str) -> str:
     shown = text[: 4 * WORDS_MAX]
     if not shown.isprintable():
         shown = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in shown)
-    words = " ".join(shown.split())
-    return words if len(words) <= WORDS_MAX else f"{words[: WORDS_MAX - 1]}…"
+    return cut(" ".join(shown.split()), WORDS_MAX)
 
 
 def subject_of(notice: Notice) -> str:
@@ -216,13 +307,32 @@ def subject_of(notice: Notice) -> str:
 def text_of(notice: Notice) -> str:
     """The whole message as plain text: what, where, since when, how sure, what to check first, time to limit, and a
     link for each alarm; the most urgent first."""
-    latest = sorted(_latest(notice), key=lambda told: (told.news is News.CLEARED, *_urgency(told)))
-    parts = [_count(latest)] if len(latest) > 1 else []
-    parts += [_tell(told) for told in latest[:DETAILED_MAX]]
-    if len(latest) > DETAILED_MAX:
-        more = f"And {len(latest) - DETAILED_MAX} more."
-        parts.append(f"{more}\nAll of them: {notice.console}#/alarms" if notice.console else more)
+    parts = [f"{part.text}\n{part.word}: {part.link}" if part.link else part.text for part in parts_of(notice)]
     return "\n\n".join(parts) + "\n"
+
+
+def parts_of(notice: Notice) -> list[Part]:
+    """The message in parts, for those who show links apart: how many alarms, where they are several; each of the most
+    urgent; how many more there are."""
+    zone = ZoneInfo(notice.zone)
+    latest = sorted(_latest(notice), key=lambda told: (told.news is News.CLEARED, *_urgency(told)))
+    parts = [Part(_count(latest))] if len(latest) > 1 else []
+    parts += [Part(_tell(told, zone), told.link) for told in latest[:DETAILED_MAX]]
+    if len(latest) > DETAILED_MAX:
+        link = f"{notice.console}#/alarms" if notice.console else ""
+        parts.append(Part(f"And {len(latest) - DETAILED_MAX} more.", link, "All of them"))
+    return parts
+
+
+def fold(parts: Sequence[Part], keep: int) -> list[Part]:
+    """The first `keep` of a message's parts, fewer than there are, and a last one that says that there is more."""
+    link = next((part.link.partition("#")[0] for part in parts if part.link), "")
+    return [*parts[:keep], Part("There is more than fits in here.", f"{link}#/alarms" if link else "", "All of them")]
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or its beginning and "…", `length` characters at most."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 _ASKING = MappingProxyType(
@@ -233,17 +343,27 @@ _ASKING = MappingProxyType(
         Change.BROUGHT_BACK: News.AGAIN,
     }
 )
+_ANSWERS = frozenset({Change.ACKNOWLEDGED, Change.SHELVED, Change.TAKEN_OUT})
+_WAITING = frozenset({State.UNACKNOWLEDGED})
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
-def _tell(told: Item) -> str:
+def _tell(told: Item, zone: ZoneInfo) -> str:
     lines = [f"{_head(told)}: {told.title}"]
     if told.summary and told.summary != told.title:
         lines.append(told.summary)
+    if told.news is News.TEST:
+        return "\n".join([*lines, f"Sent: {_time(told.at, zone)}"])
+    if told.unanswered_min is not None and told.news is News.UNANSWERED:
+        lines.append(f"Nobody has acknowledged it within {_span(told.unanswered_min * 60)}.")
+    if told.remark:
+        lines.append(told.remark)
     lines.append(f"Where: {_where(told)}")
-    lines.append(f"Since: {_time(told.since)}")
+    lines.append(f"Since: {_time(told.since, zone)}")
     if told.news is News.CLEARED:
-        lines.append(f"Cleared: {_time(told.at)}")
+        lines.append(f"Cleared: {_time(told.at, zone)}")
+    elif told.news is News.ACKNOWLEDGED:
+        lines.append(f"Acknowledged: {_time(told.at, zone)}{f', by {told.by}' if told.by else ''}")
     else:
         if told.confidence is not None:
             lines.append(f"How sure: {told.confidence:.0%}")
@@ -254,8 +374,6 @@ def _tell(told: Item) -> str:
         if told.check_first:
             lines.append("Check first:")
             lines += [f"  {number}. {line}" for number, line in enumerate(told.check_first, 1)]
-    if told.link:
-        lines.append(f"Open: {told.link}")
     return "\n".join(lines)
 
 
@@ -272,6 +390,8 @@ def _head(told: Item) -> str:
     word = told.priority.word.upper()
     if told.news is News.CLEARED:
         return f"CLEARED, was {told.priority.word}"
+    if told.news is News.TEST:
+        return "TEST"
     return word if told.news is News.BEGAN else f"{word}, {told.news.value}"
 
 
@@ -286,6 +406,7 @@ def _where(told: Item) -> str:
         f"row {told.row}" if told.row else "",
         f"position {told.position}" if told.position is not None else "",
         f"rack {told.rack}" if told.rack else "",
+        f"unit {told.rack_unit}" if told.rack_unit is not None else "",
         told.name if told.name and told.name != told.rack else "",
     ]
     return ", ".join(word for word in words if word)
@@ -300,8 +421,12 @@ def _count(latest: Sequence[Item]) -> str:
     return f"{len(latest)} alarms: {', '.join(words)}"
 
 
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+def _time(at: datetime, zone: ZoneInfo) -> str:
+    """The time by the clocks of the zone, with their distance from UTC: names of zones are ambiguous."""
+    local = at.astimezone(zone)
+    away = f"{local:%z}"
+    words = "UTC" if away == "+0000" else f"UTC{away[:3]}:{away[3:]}"
+    return f"{local:%Y-%m-%d %H:%M:%S} {words}"
 
 
 def _span(seconds: float) -> str:

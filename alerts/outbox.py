@@ -3,7 +3,8 @@
     journal ──follow──▶ entries ──compose──▶ message ──send──▶ sent, with its proof
                         (routing)                     └──▶ tried again, or dead with a reason
 
-It follows the journal by a mark: entries, who has been told and the mark are written in one transaction. What a message
+It follows the journal by a mark: entries, who has been told, who is still waited for and the mark are written in one
+transaction; so is each step of an escalation. What a message
 is made of is written before it is sent. So a process that dies anywhere goes on where it was, and what may have been
 sent already is sent again as the same message with the same key.
 
@@ -16,7 +17,7 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -24,13 +25,13 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from alerts.journal import SqlJournal, mark_table, outbox_table, told_table
+from alerts.journal import SqlJournal, mark_table, outbox_table, told_table, unanswered_table
 from alerts.lifecycle import Priority
-from alerts.notices import Item, Notice, Notifier, clean
-from alerts.routing import Book, Describe, Entry, Receiver, Route, Told
+from alerts.notices import Item, Later, Notice, Notifier, clean
+from alerts.routing import Book, Describe, Duty, Entry, Ladder, Receiver, Route, Told, Unanswered, nobody
 from dcim.core.assets import AssetKey
 from dcim.core.errors import Permanent, Transient
-from dcim.core.times import to_us
+from dcim.core.times import from_us, to_us
 
 log = structlog.get_logger()
 
@@ -54,6 +55,12 @@ WAITING_MAX = 100_000
 """Entries that may wait for one receiver; newcomers beyond it are dead at once, and counted."""
 DONE_MAX = 200_000
 """Entries that are kept after they were sent or given up; the oldest beyond it are forgotten."""
+LETTERS_MAX = 1_000
+"""Entries that are listed, or taken up again, at once."""
+CLIMB_S = 5.0
+"""So often it is asked whether somebody has waited for too long: steps are minutes apart."""
+RECOUNT_S = 5.0
+"""So often it is counted anew what waits: another process may have taken something up again."""
 _SWEEP_EVERY = timedelta(minutes=10)
 _WAITING, _SENT = "waiting", "sent"
 _ITEM = msgspec.json.Decoder(Item)
@@ -93,6 +100,43 @@ class Sending:
     """At present."""
 
 
+class Outcome(StrEnum):
+    """What has become of news, in few words. A closed list."""
+
+    PENDING = "pending"
+    """It is to be sent, or to be tried again."""
+    DELIVERED = "delivered"
+    """Its receiver took it."""
+    DEAD = "dead"
+    """It was not sent and will not be, for one of the reasons of DeadNotice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A piece of news as the outbox keeps it."""
+
+    number: int
+    key: str
+    receiver: str
+    item: Item
+    state: str
+    """"waiting", "sent", or a DeadNotice."""
+    message: str
+    """Key of the message that it was, or will be, part of; "" while there is none."""
+    made: datetime
+    due: datetime
+    done: datetime | None
+    """When it was taken, or given up."""
+    tries: int
+    said: str
+    """What the other end said when it took it: the proof. Or the last error."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The state in few words."""
+        return {_WAITING: Outcome.PENDING, _SENT: Outcome.DELIVERED}.get(self.state, Outcome.DEAD)
+
+
 class Outbox:
     """The outbox of one service. One process writes; it shares the journal's database."""
 
@@ -106,18 +150,29 @@ class Outbox:
         *,
         head: Callable[[], int],
         console: str = "",
+        ladders: Sequence[Ladder] = (),
+        duty: Duty = nobody,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """head: number of the journal's last transition. console: where the console is, ending in "/". draw: uniform in
-        [0, 1), for pauses."""
+        [0, 1), for pauses. ladders: what is done about alarms that nobody acknowledges. duty: who is on call."""
         self._journal, self._routes, self._describe = journal, routes, describe
         self._receivers = [receiver for receiver, _ in receivers]
+        self._zones = {receiver.name: receiver.zone for receiver in self._receivers}
+        self._ladders, self._duty = tuple(ladders), duty
+        self._pauses: dict[str, float] = {}
+        """By receiver: how long the other end wants to be left alone, seconds."""
         self._notifiers = {receiver.name: notifier for receiver, notifier in receivers}
         self._clock, self._head, self._console, self._draw = clock, head, console, draw
         self._book, self._mark, self._number = Book(), 0, 0
         self._lock = asyncio.Lock()  # what is counted and what is written change together
         self._stale = False  # a write failed in a way that leaves open whether it is there
         self._swept_at: datetime | None = None
+        self._counted_at: datetime | None = None
+        self._climbed_at: datetime | None = None
+        self._step_at: datetime | None = None
+        """When the next step may be due, as far as `_step_known`."""
+        self._step_known = False
         self._news = {receiver.name: asyncio.Event() for receiver in self._receivers}
         self._sent: Counter[str] = Counter()
         self._retried: Counter[str] = Counter()
@@ -130,16 +185,20 @@ class Outbox:
         at_us = to_us(self._clock())
         names = [receiver.name for receiver in self._receivers]
         gone = outbox_table.c.receiver.not_in(names)
+        idle = not (names and self._ladders)
         told_gone = told_table.c.receiver.not_in(names)
         async with self._journal.transaction("the outbox was not opened") as connection:
             of_gone = sa.select(outbox_table.c.receiver, sa.func.count()).where(gone, outbox_table.c.state == _WAITING)
             orphans = (await connection.execute(of_gone.group_by(outbox_table.c.receiver))).all()
             forgotten = (await connection.execute(sa.select(told_table.c.receiver).where(told_gone).limit(1))).first()
             marked = (await connection.execute(sa.select(mark_table.c.seq))).scalar()
+            leftover = idle and (await connection.execute(sa.select(unanswered_table.c.alarm).limit(1))).first()
         # Nothing is written where nothing changes: a service has to start on a full disk too.
-        if orphans or forgotten or (marked is None) == bool(names):
+        if orphans or forgotten or leftover or (marked is None) == bool(names):
             async with self._journal.transaction("the outbox was not opened", writes=True) as connection:
                 await connection.execute(sa.delete(told_table).where(told_gone))
+                if leftover:
+                    await connection.execute(sa.delete(unanswered_table))
                 done = {"state": DeadNotice.NO_RECEIVER.value, "done_us": at_us}
                 await connection.execute(
                     sa.update(outbox_table).where(gone, outbox_table.c.state == _WAITING).values(**done)
@@ -181,6 +240,26 @@ class Outbox:
                 await self._load()
             return self._head() > self._mark and await self._take_in()
 
+    async def climb(self) -> bool:
+        """Takes in which alarms have waited for an acknowledgement for too long; answers whether there were some.
+        Raises Transient as `follow` does."""
+        async with self._lock:
+            if self._stale:
+                await self._load()
+            at = self._clock()
+            if not self._step_known:  # what has changed since is looked at once, not at every look
+                self._step_at, self._step_known = self._book.next_step(self._ladders), True
+            if self._step_at is None or at < self._step_at:
+                return False
+            book = self._book.copy()
+            entries = book.climb(at, self._receivers, self._ladders, self._duty)
+            touched = [
+                alarm for alarm, one in book.unanswered.items() if one.climbed != self._book.unanswered[alarm].climbed
+            ]
+            if touched:
+                await self._keep(book, entries, touched, self._mark, at)
+            return bool(touched)
+
     async def compose(self, receiver: str, *, urgent: bool = False) -> Parcel | None:
         """The next message for a receiver, written down as it is to be sent; None where nothing is due. urgent: only
         of threads in which something critical is due; what is composed already goes on first in any case. Raises as the
@@ -213,7 +292,9 @@ class Outbox:
                 f"row {rows[0].number} of notice_outbox cannot be understood: {error}", where="alarms.journal"
             ) from error
         alike = len({row.thread for row in rows}) == 1
-        notice = Notice(rows[0].key, receiver, rows[0].thread if alike else "", items, self._console)
+        notice = Notice(
+            rows[0].key, receiver, rows[0].thread if alike else "", items, self._console, self._zones[receiver]
+        )
         return Parcel(notice, min(row.made_us for row in rows), rows[0].tries)
 
     async def deliver(self, parcel: Parcel) -> bool:
@@ -225,6 +306,8 @@ class Outbox:
         except Transient as error:
             log.warning("a notice was not sent", receiver=notice.receiver, key=notice.key, error=str(error))
             self._retried[notice.receiver] += 1
+            if isinstance(error, Later):
+                self._pauses[notice.receiver] = error.after_s
             if to_us(self._clock()) - parcel.since_us < GIVE_UP / timedelta(microseconds=1):
                 await self._settle(notice, _WAITING, str(error))
                 return False
@@ -235,6 +318,50 @@ class Outbox:
             await self._settle(notice, _SENT, proof)
             self._sent[notice.receiver] += len(notice.items)
         return True
+
+    async def letters(
+        self,
+        receiver: str | None = None,
+        outcome: Outcome | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Letter]:
+        """As `letters`."""
+        return await letters(self._journal, receiver, outcome, before, limit)
+
+    async def retry(self, numbers: Sequence[int]) -> list[int]:
+        """As `take_up_again`, for receivers that there are; they are sent at once."""
+        names = [receiver.name for receiver in self._receivers]
+        async with self._lock:
+            taken = await take_up_again(self._journal, numbers, names, self._clock())
+        await self._recount()
+        return taken
+
+    async def trial(self, notice: Notice) -> str:
+        """Sends a notice straight to its receiver, past everything that waits, and keeps nothing of it; answers the
+        proof. Raises KeyError for a receiver that there is not, Transient and Permanent as its notifier does."""
+        return await self._notifiers[notice.receiver].send(replace(notice, zone=self._zones[notice.receiver]))
+
+    @property
+    def console(self) -> str:
+        """Where the console is, ending in "/"; "" where nobody said."""
+        return self._console
+
+    @property
+    def receivers(self) -> Sequence[Receiver]:
+        """Whoever can be told."""
+        return tuple(self._receivers)
+
+    async def _recount(self) -> None:
+        """Counts what waits, for another process may have taken something up again."""
+        table = outbox_table.c
+        async with self._lock, self._journal.transaction("the outbox cannot be read") as connection:
+            for receiver in self._receivers:
+                of = (table.receiver == receiver.name) & (table.state == _WAITING)
+                found = (await connection.execute(sa.select(sa.func.count()).where(of))).scalar() or 0
+                if found > self._waiting[receiver.name]:
+                    self._news[receiver.name].set()
+                self._waiting[receiver.name] = found
 
     async def sweep(self) -> None:
         """Forgets the oldest of what is done, beyond DONE_MAX."""
@@ -251,29 +378,43 @@ class Outbox:
             return False
         at, book, entries = self._clock(), self._book.copy(), list[Entry]()
         for transition in rows:
-            entries += book.take(transition, at, self._receivers, self._routes, self._describe)
-        seq, touched = rows[-1].seq, {row.occurrence for row in rows}
+            entries += book.take(
+                transition, at, self._receivers, self._routes, self._describe, self._ladders, self._duty
+            )
+        touched = dict.fromkeys(row.occurrence for row in rows)
+        await self._keep(book, entries, list(touched), rows[-1].seq, at)
+        return True
+
+    async def _keep(self, book: Book, entries: Sequence[Entry], touched: Sequence[str], seq: int, at: datetime) -> None:
+        """Writes what the book says by now of the alarms `touched`, and the entries; then it is our book."""
         kept, waiting = self._rows(entries, to_us(at))
         told = [one for alarm in touched for one in book.told.get(alarm, {}).values()]
+        unanswered = [book.unanswered[alarm] for alarm in touched if alarm in book.unanswered]
         try:
-            await self._write(kept, told, touched, seq)
+            await self._write(kept, told, unanswered, touched, seq)
         except BaseException:
             self._stale = True
             raise
         self._book, self._mark, self._number = book, seq, self._number + len(kept)
+        self._step_known = False
         for entry, row in zip(entries, kept, strict=True):
             if row["state"] == _WAITING:
                 self._news[entry.receiver].set()
             else:
                 self._dead[entry.receiver, DeadNotice.TOO_MANY] += 1
         self._waiting = waiting
-        return True
 
     async def _following(self) -> None:
         while True:
             try:
                 more = await self.follow()
                 at = self._clock()
+                if not more and _long_ago(self._climbed_at, at, CLIMB_S):
+                    self._climbed_at = at
+                    await self.climb()
+                if _long_ago(self._counted_at, at, RECOUNT_S):
+                    self._counted_at = at
+                    await self._recount()
                 if self._swept_at is None or at - self._swept_at >= _SWEEP_EVERY:
                     self._swept_at = at
                     await self.sweep()
@@ -299,7 +440,7 @@ class Outbox:
                     failures = 0
                     sent_at.append(at)
                 else:
-                    pause_s = retry_s(failures, self._draw())
+                    pause_s = max(retry_s(failures, self._draw()), self._pauses.pop(receiver, 0.0))
                     failures += 1
             except Transient as error:
                 log.error("the outbox cannot be read or written", receiver=receiver, error=str(error))
@@ -363,15 +504,23 @@ class Outbox:
         return rows, waiting
 
     async def _write(
-        self, rows: Sequence[Mapping[str, object]], told: Sequence[Told], touched: set[str], seq: int
+        self,
+        rows: Sequence[Mapping[str, object]],
+        told: Sequence[Told],
+        unanswered: Sequence[Unanswered],
+        touched: Sequence[str],
+        seq: int,
     ) -> None:
         async with self._journal.transaction("news was not taken into the outbox", writes=True) as connection:
             if rows:
                 await connection.execute(sa.insert(outbox_table), rows)
-            gone = sa.delete(told_table).where(told_table.c.alarm == sa.bindparam("over"))
-            await connection.execute(gone, [{"over": alarm} for alarm in touched])
+            for table in (told_table, unanswered_table) if self._ladders else (told_table,):
+                gone = sa.delete(table).where(table.c.alarm == sa.bindparam("over"))
+                await connection.execute(gone, [{"over": alarm} for alarm in touched])
             if told:
                 await connection.execute(sa.insert(told_table), [_told_row(one) for one in told])
+            if unanswered:
+                await connection.execute(sa.insert(unanswered_table), [_unanswered_row(one) for one in unanswered])
             await connection.execute(sa.update(mark_table).values(seq=seq))
 
     async def _load(self) -> None:
@@ -388,10 +537,24 @@ class Outbox:
                         f"what {row.receiver} was told of {row.alarm} cannot be understood: {error}",
                         where="alarms.journal",
                     ) from error
+            for row in (await connection.execute(sa.select(unanswered_table))).all() if self._ladders else ():
+                try:
+                    book.unanswered[row.alarm] = Unanswered(
+                        row.alarm,
+                        AssetKey(row.site, row.asset),
+                        row.first,
+                        from_us(row.since_us),
+                        _ITEM.decode(row.item),
+                        timedelta(microseconds=row.climbed_us),
+                    )
+                except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                    raise Permanent(
+                        f"the unanswered alarm {row.alarm} cannot be understood: {error}", where="alarms.journal"
+                    ) from error
             self._mark = (await connection.execute(sa.select(mark_table.c.seq))).scalar() or 0
             self._number = (await connection.execute(sa.select(sa.func.max(table.number)))).scalar() or 0
             self._waiting = Counter({row[0]: row[1] for row in (await connection.execute(counted)).all()})
-        self._book, self._stale = book, False
+        self._book, self._stale, self._step_known = book, False, False
 
 
 def retry_s(failures: int, drawn: float) -> float:
@@ -405,6 +568,11 @@ def retry_s(failures: int, drawn: float) -> float:
     return longest * (0.5 + drawn / 2)
 
 
+def _long_ago(before: datetime | None, at: datetime, span_s: float) -> bool:
+    """Whether a span has passed, by a clock that may have been set."""
+    return before is None or abs((at - before).total_seconds()) >= span_s
+
+
 def _told_row(told: Told) -> dict[str, object]:
     return {
         "receiver": told.receiver,
@@ -414,3 +582,68 @@ def _told_row(told: Told) -> dict[str, object]:
         "thread": told.thread,
         "item": msgspec.json.encode(told.item).decode(),
     }
+
+
+def _unanswered_row(one: Unanswered) -> dict[str, object]:
+    return {
+        "alarm": one.alarm,
+        "site": one.place.site,
+        "asset": one.place.id,
+        "first": one.first,
+        "since_us": to_us(one.since),
+        "climbed_us": one.climbed // timedelta(microseconds=1),
+        "item": msgspec.json.encode(one.item).decode(),
+    }
+
+
+async def letters(
+    journal: SqlJournal,
+    receiver: str | None = None,
+    outcome: Outcome | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[Letter]:
+    """What is in the outbox, newest first; what is left out does not narrow. before: number of the last one of the page
+    before. limit: LETTERS_MAX at most. Raises as the journal does."""
+    table = outbox_table.c
+    rows = sa.select(outbox_table).order_by(table.number.desc()).limit(min(limit, LETTERS_MAX))
+    if receiver is not None:
+        rows = rows.where(table.receiver == receiver)
+    if outcome is Outcome.DEAD:
+        rows = rows.where(table.state.in_([reason.value for reason in DeadNotice]))
+    elif outcome is not None:
+        rows = rows.where(table.state == (_WAITING if outcome is Outcome.PENDING else _SENT))
+    if before is not None:
+        rows = rows.where(table.number < before)
+    async with journal.transaction("the outbox cannot be read") as connection:
+        found = (await connection.execute(rows)).all()
+    try:
+        return [
+            Letter(
+                row.number, row.key, row.receiver, _ITEM.decode(row.item), row.state, row.message,
+                from_us(row.made_us), from_us(row.due_us), from_us(row.done_us) if row.done_us is not None else None,
+                row.tries, row.said,
+            )
+            for row in found
+        ]  # fmt: skip
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Permanent(f"a row of notice_outbox cannot be understood: {error}", where="alarms.journal") from error
+
+
+async def take_up_again(
+    journal: SqlJournal, numbers: Sequence[int], receivers: Sequence[str], at: datetime
+) -> list[int]:
+    """Puts what is dead back among what waits, to be sent at once with the key that it had; answers which of `numbers`
+    that were. Its three days begin anew. receivers: those that there are. Raises as the journal does."""
+    table = outbox_table.c
+    dead = (
+        table.number.in_(list(numbers)[:LETTERS_MAX])
+        & table.state.in_([reason.value for reason in DeadNotice])
+        & table.receiver.in_(list(receivers))
+    )
+    async with journal.transaction("nothing was taken up again", writes=True) as connection:
+        taken = [row.number for row in (await connection.execute(sa.select(table.number).where(dead))).all()]
+        again = {"state": _WAITING, "message": "", "due_us": to_us(at), "made_us": to_us(at), "done_us": None}
+        if taken:
+            await connection.execute(sa.update(outbox_table).where(table.number.in_(taken)).values(**again))
+    return sorted(taken)

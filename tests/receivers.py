@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 
 from tests.certificates import Certificates
 
-Mood = Literal["takes", "never", "later", "hangs", "drops", "babbles"]
+Mood = Literal["takes", "never", "later", "busy", "hangs", "drops", "babbles", "echoes"]
+RETRY_AFTER_S = 7
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Taken:
 
     key: str
     text: str
+    """All that a reader sees of it, and more."""
     headers: list[tuple[str, str]]
     body: bytes
 
@@ -79,7 +81,8 @@ class WebServer(_Server):
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.decode("latin-1").split("\r\n")
             headers = [(name.lower(), told) for name, _, told in (line.partition(": ") for line in lines[1:] if line)]
             body = await reader.readexactly(int(dict(headers)["content-length"]))
             match self.mood:
@@ -92,12 +95,24 @@ class WebServer(_Server):
                     while True:
                         writer.write(b"1000\r\n" + b"x" * 4096 + b"\r\n")
                         await writer.drain()
-            told: dict[str, Any] = json.loads(body)
             if self.mood == "takes":
-                self.taken.append(Taken(dict(headers)["idempotency-key"], told["text"], headers, body))
-            status = {"takes": b"202 Accepted", "never": b"410 Gone", "later": b"503 Busy"}[self.mood]
-            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n\r\nbye!")
+                key = dict(headers).get("idempotency-key", "")
+                self.taken.append(Taken(key, "\n".join(_texts(json.loads(body))), headers, body))
+            status = {
+                "takes": b"202 Accepted", "never": b"410 Gone", "later": b"503 Busy", "echoes": b"400 No",
+                "busy": b"429 Slow\r\nRetry-After: %d" % RETRY_AFTER_S,
+            }[self.mood]  # fmt: skip
+            answer = head + body if self.mood == "echoes" else b"bye!"
+            writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer))
             await writer.drain()
+
+
+def _texts(told: Any) -> list[str]:
+    """All texts in a JSON value."""
+    if isinstance(told, str):
+        return [told]
+    within = told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
+    return [text for each in within for text in _texts(each)]
 
 
 class MailServer(_Server):
@@ -132,9 +147,8 @@ class MailServer(_Server):
                 await say(b"250 ok" if known else b"530 no")
             elif verb == b"RCPT":
                 lost = b"nobody@" in line
-                await say(
-                    {"never": b"550 never", "later": b"451 later"}.get(self.mood, b"550 no" if lost else b"250 ok")
-                )
+                refusals = {"never": b"550 never", "later": b"451 later", "busy": b"450 busy", "echoes": b"550 " + line}
+                await say(refusals.get(self.mood, b"550 no" if lost else b"250 ok"))
             elif verb == b"DATA":
                 if self.mood == "drops":
                     return

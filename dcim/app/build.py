@@ -16,22 +16,29 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import structlog
 
-from alerts import notices, rules
+from alerts import calendars, notices, rules
 from alerts.alertmanager import Destination
+from alerts.calendars import Calendars, Watched
+from alerts.duty import Rota
 from alerts.engine import Engine
 from alerts.external import with_external
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
 from alerts.notify.mail import Mail
+from alerts.notify.pagerduty import PagerDuty
+from alerts.notify.services import Services
+from alerts.notify.slack import Slack
+from alerts.notify.teams import Teams
 from alerts.notify.webhook import Webhook
 from alerts.outbox import Outbox
-from alerts.routing import Receiver, Route
+from alerts.routing import Ladder, Receiver, Route
 from collectors.asking import Asking
 from collectors.codecs.bounds import Bounds
 from collectors.codecs.dsx import DESCRIPTIONS, DsxCodec
@@ -61,18 +68,28 @@ from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
 from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
+    AppriseReceiver,
     BrokerSource,
+    EscalationStep,
     ListenerSource,
     MailReceiver,
+    NoticeCalendar,
+    NoticeEscalation,
+    NoticeRoute,
+    PagerDutyReceiver,
+    Receivers,
     Settings,
+    SlackReceiver,
     Source,
     Store,
     StoreInflux,
+    TeamsReceiver,
     Tls,
     WebhookReceiver,
     is_loopback,
     parse_bind,
     parse_mqtt_url,
+    read_address,
     read_secret,
 )
 from dcim.app.upkeep import Upkeep
@@ -195,7 +212,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await engine.open(started)
         outside = Outside(engine, watch.say, clock)
         outside.resume(started)
-        outbox = _outbox(settings, journal, engine, watch, clock)
+        duty = Calendars([watched(one, settings.notices.calendar_folder) for one in settings.notices.calendars], clock)
+        await duty.open()
+        outbox = _outbox(settings, journal, engine, watch, clock, duty)
         closing.push_async_callback(outbox.close)
         await outbox.open()
         intake = Intake(
@@ -219,6 +238,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         condition = Condition(
             told,
             clock,
+            calendars=lambda: [(name, known.failing) for name, known in duty.known.items() if known.failing],
             trouble=lambda: intake.trouble,
             damage=lambda: _damage(store),
             backlog=lambda: _backlog(store),
@@ -240,7 +260,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         context = Context(
             watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox,
-            outside, _destinations(settings), _console(settings),
+            outside, _destinations(settings), console_of(settings), duty,
         )  # fmt: skip
         return Service(
             context=context,
@@ -253,6 +273,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
                 outside.run,
+                duty.run,
             ],
             app=create_app(context, settings.http.hosts),
             listening=listening,
@@ -260,32 +281,45 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         )
 
 
-def _outbox(settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock) -> Outbox:
+def _outbox(
+    settings: Settings, journal: SqlJournal, engine: Engine, watch: Watch, clock: Clock, duty: Calendars
+) -> Outbox:
     """The outbox, with a notifier for each receiver."""
-    told, console = settings.notices, _console(settings)
+    told, console = settings.notices, console_of(settings)
 
     def describe(transition: Transition, news: notices.News, before: notices.Item | None) -> notices.Item:
         asset = watch.asset(AssetKey(transition.key.subject.site, transition.key.subject.asset))
-        return notices.item(transition, news, engine.ruleset.get(transition.key.rule), asset, before, console)
+        within = watch.asset(AssetKey(asset.site, asset.within)) if asset is not None and asset.within else None
+        rule = engine.ruleset.get(transition.key.rule)
+        return notices.item(transition, news, rule, asset, before, console, within)
 
     receivers = [
-        (Receiver(one.name, one.quiet.hours() if one.quiet else None), _notifier(one, clock)) for one in told.receivers
-    ]
-    routes = [
-        Route(
-            route.receivers,
-            frozenset(route.sites),
-            frozenset(route.kinds),
-            Priority[route.priority.upper()],
-            route.hours.hours() if route.hours else None,
+        (
+            Receiver(one.name, one.quiet.hours() if one.quiet else None, one.zone, one.acknowledged),
+            notifier(one, clock),
         )
-        for route in told.routes
+        for one in told.receivers
     ]
-    return Outbox(journal, receivers, routes, describe, clock, head=lambda: engine.seq, console=console)
+    routes = [_route(route, route) for route in told.routes]
+    ladders = [
+        Ladder(tuple((timedelta(minutes=step.after_min), _route(ladder, step)) for step in ladder.steps))
+        for ladder in told.escalations
+    ]
+    return Outbox(
+        journal,
+        receivers,
+        routes,
+        describe,
+        clock,
+        head=lambda: engine.seq,
+        console=console,
+        ladders=ladders,
+        duty=duty.on_call,
+    )
 
 
-def _console(settings: Settings) -> str:
-    """Where people open the console."""
+def console_of(settings: Settings) -> str:
+    """Where people reach the console, ending in "/"."""
     return (settings.notices.console_url or f"http://{settings.http.bind}").rstrip("/") + "/"
 
 
@@ -296,51 +330,109 @@ def _destinations(settings: Settings) -> list[Destination]:
     ]
 
 
-def _notifier(receiver: WebhookReceiver | MailReceiver, clock: Clock) -> Webhook | Mail:
-    trust = _trust(receiver)
-    if isinstance(receiver, WebhookReceiver):
-        secret_file = receiver.secret_file
-        read_secret(secret_file)
-        return Webhook(receiver.url, lambda: read_secret(secret_file), clock, trust)
-    password_file = receiver.password_file
-    if password_file is not None:
-        read_secret(password_file)
-    return Mail(
-        receiver.host,
-        receiver.port,
-        receiver.tls,
-        receiver.sender,
-        receiver.to,
-        clock,
-        receiver.user,
-        (lambda: read_secret(password_file)) if password_file is not None else None,
-        trust,
+def _route(narrowed: NoticeRoute | NoticeEscalation, to: NoticeRoute | EscalationStep) -> Route:
+    return Route(
+        receivers=to.receivers,
+        on_call=to.on_call,
+        sites=frozenset(narrowed.sites),
+        kinds=frozenset(narrowed.kinds),
+        priority=Priority[narrowed.priority.upper()],
+        hours=narrowed.hours.hours() if narrowed.hours else None,
     )
 
 
-def _trust(receiver: WebhookReceiver | MailReceiver) -> ssl.SSLContext:
+def notifier(receiver: Receivers, clock: Callable[[], datetime]) -> notices.Notifier:
+    """Whoever carries notices to this receiver. Raises Permanent where a secret or an authority cannot be used."""
+    match receiver:
+        case WebhookReceiver():
+            return Webhook(receiver.url, _kept(receiver.secret_file), clock, _trust(receiver.name, receiver.ca_file))
+        case SlackReceiver():
+            return Slack(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
+        case TeamsReceiver():
+            return Teams(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
+        case PagerDutyReceiver():
+            trust = _trust(receiver.name, receiver.ca_file)
+            return PagerDuty(_kept(receiver.key_file), clock, receiver.url, trust)
+        case AppriseReceiver():
+            return Services(_kept(receiver.url_file))
+        case MailReceiver():
+            return Mail(
+                receiver.host,
+                receiver.port,
+                receiver.tls,
+                receiver.sender,
+                receiver.to,
+                clock,
+                receiver.user,
+                _kept(receiver.password_file) if receiver.password_file is not None else None,
+                _trust(receiver.name, receiver.ca_file),
+            )
+
+
+def watched(calendar: NoticeCalendar, folder: Path | None) -> Watched:
+    """The calendar, with where it is read from. Raises Permanent where a secret or an authority cannot be used."""
+    if calendar.file is not None:
+        fetch = calendars.of_file(calendar.file)
+    else:
+        url, url_file = calendar.url, calendar.url_file
+        address = (lambda: url) if url is not None else _address(url_file) if url_file is not None else None
+        assert address is not None  # noqa: S101  the settings have seen to it
+        trust = _trust(calendar.name, calendar.ca_file)
+        fetch = calendars.of_address(address, private=calendar.private_addresses, ca=trust)
+    return Watched(
+        Rota(calendar.name, dict(calendar.people), calendar.fallback),
+        fetch,
+        ZoneInfo(calendar.zone),
+        timedelta(seconds=calendar.refresh_s),
+        folder / f"{calendar.name}.ics" if folder is not None else None,
+    )
+
+
+def _kept(file: Path) -> Callable[[], str]:
+    """Reads the secret now, so that a want of it is told at the start, and anew whenever it is asked for."""
+    read_secret(file)
+    return lambda: read_secret(file)
+
+
+def _address(file: Path) -> Callable[[], str]:
+    read_address(file)
+    return lambda: read_address(file)
+
+
+def _trust(name: str, ca_file: Path | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=receiver.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Permanent(
-            f"the authorities cannot be used: {error}", where=f"receiver {receiver.name}", todo="Check its ca_file."
+            f"the authorities cannot be used: {error}", where=f"receiver {name}", todo="Check its ca_file."
         ) from error
 
 
 def _describe_notices(settings: Settings) -> Iterator[str]:
     """Who would be told, in lines. Reads secrets and authorities, which is where a set-up fails."""
     for receiver in settings.notices.receivers:
-        _trust(receiver)
-        if isinstance(receiver, WebhookReceiver):
-            read_secret(receiver.secret_file)
-            host = urlsplit(receiver.url).hostname or ""
-            yield f"receiver {receiver.name}: webhook at {host}"
-            if receiver.url.startswith("http:") and not is_loopback(host):
-                yield f"warning: notices go to {host} for everybody on the way to read; https would hide them"
-        else:
-            if receiver.password_file is not None:
-                read_secret(receiver.password_file)
-            yield f"receiver {receiver.name}: mail to {', '.join(receiver.to)} over {receiver.host}:{receiver.port}"
+        notifier(receiver, Clock())
+        told, open_host = "", ""
+        match receiver:
+            case WebhookReceiver() | PagerDutyReceiver():
+                host = urlsplit(receiver.url).hostname or ""
+                open_host = host if receiver.url.startswith("http:") and not is_loopback(host) else ""
+                told = f"{'PagerDuty' if receiver.kind == 'pagerduty' else 'webhook'} at {host}"
+            case SlackReceiver() | TeamsReceiver():
+                told = f"{receiver.kind.capitalize()} at {urlsplit(read_address(receiver.url_file)).hostname}"
+            case AppriseReceiver():
+                told = f"{urlsplit(read_secret(receiver.url_file)).scheme} through Apprise"
+            case MailReceiver():
+                told = f"mail to {', '.join(receiver.to)} over {receiver.host}:{receiver.port}"
+        yield f"receiver {receiver.name}: {told}"
+        if open_host:
+            yield f"warning: notices go to {open_host} for everybody on the way to read; https would hide them"
+    for calendar in settings.notices.calendars:
+        watched(calendar, None)
+        place = calendar.file or calendar.url or f"the address in {calendar.url_file}"
+        yield f"calendar {calendar.name}: {place}, for {len(set(calendar.people.values()))} receivers"
+        if calendar.url and calendar.url.startswith("http:") and not is_loopback(urlsplit(calendar.url).hostname or ""):
+            yield f"warning: whoever is on the way can change the calendar {calendar.name}; https would prevent it"
 
 
 class Normed(Detector, Learner, Protocol):
@@ -802,7 +894,9 @@ async def journal_log(settings: Settings, start: datetime, end: datetime) -> Seq
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     return {
-        AssetKey(asset.site, asset.id): Placement(asset.hall, asset.row, asset.position, asset.rated_power_kw)
+        AssetKey(asset.site, asset.id): Placement(
+            asset.hall, asset.row, asset.position, asset.rated_power_kw, asset.rack_unit
+        )
         for asset in settings.assets
     }
 

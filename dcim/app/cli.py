@@ -29,6 +29,9 @@ app.add_typer(store, name="store")
 alarms = typer.Typer(no_args_is_help=True, help="The alarms' journal.")
 app.add_typer(alarms, name="alarms")
 
+notices = typer.Typer(no_args_is_help=True, help="Notices: who was told of alarms, and who was not.")
+app.add_typer(notices, name="notices")
+
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings in TOML; environment variables go over them.")]
 To = Annotated[str, typer.Option("--to", help="Where to publish: mqtt://host:port or mqtts://host:port.")]
 User = Annotated[str | None, typer.Option("--user", help="Name to sign in with.")]
@@ -272,6 +275,77 @@ def alarms_replay(
         typer.echo(line)
     if told.margin is None:
         typer.echo(kpis.NO_VALUES)
+
+
+@notices.command("list", epilog="Example: dcim notices list --config site.toml --outcome dead")
+def notices_list(
+    config: Config,
+    receiver: Annotated[str | None, typer.Option(help="Only what is for this receiver.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only what is pending, delivered or dead.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1_000)] = 50,
+) -> None:
+    """The outbox, newest first: what waits, what was delivered and with which proof, what is dead and why."""
+    import asyncio  # noqa: PLC0415
+
+    from alerts.outbox import Outcome  # noqa: PLC0415
+    from dcim.app import told as lines  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    try:
+        wanted = None if outcome is None else Outcome(outcome)
+    except ValueError as error:
+        raise typer.BadParameter("write pending, delivered or dead", param_hint="--outcome") from error
+    for line in asyncio.run(lines.listed(load(config), receiver, wanted, limit)):
+        typer.echo(line)
+
+
+@notices.command(
+    "retry", epilog="Examples: dcim notices retry 17 18 --config site.toml; dcim notices retry --all -c site.toml"
+)
+def notices_retry(
+    config: Config,
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of dead news, as the list has them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that is dead.")] = False,
+) -> None:
+    """Sends dead news after all, with the keys that it had. A running service begins within seconds; one that does not
+    run, when it starts."""
+    import asyncio  # noqa: PLC0415
+
+    from dcim.app import told as lines  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    if bool(numbers) == everything:
+        raise typer.BadParameter("give numbers, or --all", param_hint="NUMBERS")
+    for line in asyncio.run(lines.retried(load(config), numbers or [], everything=everything)):
+        typer.echo(line)
+
+
+@notices.command("test", epilog="Example: dcim notices test night-shift --config site.toml")
+def notices_test(
+    receiver: Annotated[str, typer.Argument(help="Name of the receiver in the settings.")],
+    config: Config,
+    by: Annotated[str, typer.Option(help="Who asks for it; it stands in the message.")] = "the command line",
+) -> None:
+    """Sends a notice to one receiver that says of itself that it is a test, and tells what the other end said."""
+    import asyncio  # noqa: PLC0415
+
+    from dcim.app import told as lines  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    for line in asyncio.run(lines.tried(load(config), receiver, by)):
+        typer.echo(line)
+
+
+@notices.command("on-call", epilog="Example: dcim notices on-call --config site.toml")
+def notices_on_call(config: Config) -> None:
+    """Reads each calendar now, and tells who is on call by it, and what of it was not understood."""
+    import asyncio  # noqa: PLC0415
+
+    from dcim.app import told as lines  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    for line in asyncio.run(lines.on_call(load(config))):
+        typer.echo(line)
 
 
 @app.command(

@@ -25,11 +25,13 @@ class Condition:
         backlog: Callable[[], Backlog | None],
         rules: Callable[[], str] = lambda: "",
         unwritten: Callable[[], Trouble | None] = lambda: None,
+        calendars: Callable[[], Sequence[tuple[str, str]]] = lambda: (),
     ) -> None:
         """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
         what of the store was found damaged, as a line. backlog: what it has not handed on yet. rules: what is
         wrong with the rule file, a line for each mistake; "" where nothing is. unwritten: why the journal does not take
-        what was found."""
+        what was found. calendars: those of who is on call that cannot be read, each with why."""
+        self._calendars = calendars
         self._told, self._clock, self._rules, self._unwritten = list(told), clock, rules, unwritten
         self.trouble, self.backlog, self._damage = trouble, backlog, damage
 
@@ -50,6 +52,10 @@ class Condition:
             lines.append(str(damage))
         if wrong := self._rules():
             lines.append(f"The rule file is wrong; the rules before it stay in force: {wrong}")
+        lines += [
+            f"The calendar {name} cannot be read; its last copy is used where there is one: {why}"
+            for name, why in self._calendars()
+        ]
         if ahead_s >= SAY_S:
             lines.append(
                 f"This machine's clock was set back. Times told here run {duration(ahead_s)} ahead of it until it has "

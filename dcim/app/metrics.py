@@ -95,6 +95,12 @@ class _Service(Collector):
         yield without
         yield from _outside(context.outside)
         yield from _notices(context.outbox)
+        calendars = GaugeMetricFamily(
+            "dcim_calendar_failing", "1 while a calendar of who is on call cannot be read.", labels=["calendar"]
+        )
+        for name, known in context.duty.known.items():
+            calendars.add_metric([name], float(bool(known.failing)))
+        yield calendars
 
 
 def _outside(outside: Outside) -> Iterator[Metric]:

@@ -323,6 +323,8 @@ class PlacedAsset(_Section):
     position: int | None = Field(default=None, ge=1, le=100_000)
     """Place in its row, counted from 1."""
     rated_power_kw: float | None = Field(default=None, gt=0, le=1_000_000)
+    rack_unit: int | None = Field(default=None, ge=1, le=100)
+    """Lowest unit of its rack that it takes up, counted from 1 at the bottom."""
 
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -344,12 +346,7 @@ class NoticeHours(_Section):
     def _some_time(self) -> NoticeHours:
         if self.start == self.end or not self.days or self.start.tzinfo or self.end.tzinfo:
             raise ValueError('says no part of a day. Write start = "22:00", end = "06:00", and the place in zone')
-        try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f'has the zone {self.zone!r}, which is not known. Write one like "Europe/Oslo" or "UTC"'
-            ) from None
+        check_zone(self.zone)
         return self
 
     def hours(self) -> Hours:
@@ -361,13 +358,26 @@ class NoticeHours(_Section):
 class _Receiver(_Section):
     name: Name
     """Names the receiver in routes, metrics and logs, and in the keys of messages."""
-    ca_file: Path | None = None
-    """Authorities that the other end must be signed by. The system's when left out."""
     quiet: NoticeHours | None = None
     """What is not critical waits for the end of these hours."""
+    zone: str = "UTC"
+    """IANA time zone in which it is told of times: "Europe/Oslo"."""
+    acknowledged: bool = False
+    """Whether it is told too that somebody has acknowledged an alarm."""
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        check_zone(zone)
+        return zone
 
 
-class WebhookReceiver(_Receiver):
+class _OverTls(_Receiver):
+    ca_file: Path | None = None
+    """Authorities that the other end must be signed by. The system's when left out."""
+
+
+class WebhookReceiver(_OverTls):
     """Told by signed POSTs to a URL."""
 
     kind: Literal["webhook"]
@@ -382,7 +392,49 @@ class WebhookReceiver(_Receiver):
         return url
 
 
-class MailReceiver(_Receiver):
+class SlackReceiver(_OverTls):
+    """Told in a Slack channel, through an incoming webhook."""
+
+    kind: Literal["slack"]
+    url_file: Path
+    """File whose first line is the webhook's address, which is its password too; read anew for each message."""
+
+
+class TeamsReceiver(_OverTls):
+    """Told in Microsoft Teams, through the webhook of a workflow."""
+
+    kind: Literal["teams"]
+    url_file: Path
+    """File whose first line is the workflow's address, which is its password too; read anew for each message."""
+
+
+class PagerDutyReceiver(_OverTls):
+    """A PagerDuty service, whose incidents are kept in step with alarms."""
+
+    kind: Literal["pagerduty"]
+    url: str = "https://events.pagerduty.com/v2/enqueue"
+    """Of the Events API v2. In the service region of Europe: https://events.eu.pagerduty.com/v2/enqueue."""
+    key_file: Path
+    """File whose first line is the integration's routing key; read anew for each message."""
+    acknowledged: bool = True
+    """PagerDuty goes on calling people until it hears that somebody knows."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        check_http(url)
+        return url
+
+
+class AppriseReceiver(_Receiver):
+    """Told through any service that Apprise speaks to."""
+
+    kind: Literal["apprise"]
+    url_file: Path
+    """File whose first line is an address as Apprise writes them, with its passwords; read anew for each message."""
+
+
+class MailReceiver(_OverTls):
     """Told by mail."""
 
     kind: Literal["mail"]
@@ -407,10 +459,18 @@ class MailReceiver(_Receiver):
         return self
 
 
-class NoticeRoute(_Section):
-    """Which alarms go to whom. What is left out does not narrow."""
+Receivers = Annotated[
+    WebhookReceiver | MailReceiver | SlackReceiver | TeamsReceiver | PagerDutyReceiver | AppriseReceiver,
+    Field(discriminator="kind"),
+]
 
-    receivers: tuple[Name, ...] = Field(min_length=1)
+
+RECEIVER_KINDS = ("webhook", "mail", "slack", "teams", "pagerduty", "apprise")
+
+
+class _Narrowed(_Section):
+    """Which alarms. What is left out does not narrow."""
+
     sites: tuple[Name, ...] = ()
     kinds: tuple[FindingKind, ...] = ()
     """Kinds of findings, as in docs/findings.md."""
@@ -420,15 +480,86 @@ class NoticeRoute(_Section):
     """Only what is told within these hours."""
 
 
+class _To(_Section):
+    """Who is told."""
+
+    receivers: tuple[Name, ...] = ()
+    on_call: tuple[Name, ...] = ()
+    """Names of calendars: whoever is on call by them."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> _To:
+        if not self.receivers and not self.on_call:
+            raise ValueError('tells nobody. Write receivers = ["…"], or on_call with the name of a calendar')
+        return self
+
+
+class NoticeRoute(_Narrowed, _To):
+    """Which alarms go to whom."""
+
+
+class EscalationStep(_To):
+    """Who is told when nobody has acknowledged an alarm for so long."""
+
+    after_min: float = Field(ge=1, le=10_080)
+    """Since somebody was last asked: when it began, came back, or became more urgent. Minutes."""
+
+
+class NoticeEscalation(_Narrowed):
+    """What is done about alarms that nobody acknowledges."""
+
+    steps: tuple[EscalationStep, ...] = Field(min_length=1, max_length=20)
+
+
+class NoticeCalendar(_Section):
+    """A calendar of who is on call (iCalendar, RFC 5545)."""
+
+    name: Name
+    """Names it in on_call, and in what people are told."""
+    file: Path | None = None
+    url: str | None = None
+    """https:// address, without anything secret in it."""
+    url_file: Path | None = None
+    """File whose first line is such an address with something secret in it; read anew each time."""
+    people: dict[Annotated[str, Field(min_length=2, max_length=200)], Name] = Field(min_length=1, max_length=1_000)
+    """Receivers, by the mail address of who attends a shift, or by words in its summary."""
+    fallback: tuple[Name, ...] = Field(min_length=1)
+    """Receivers that are told where nobody is on call, or nobody can be told who is."""
+    zone: str = "UTC"
+    """IANA time zone of times in it that name none."""
+    refresh_s: float = Field(default=300.0, ge=30, le=86_400)
+    """So often it is read."""
+    private_addresses: bool = False
+    """Whether its address may be one that the world does not reach: of this machine, this network."""
+    ca_file: Path | None = None
+    """Authorities that the server must be signed by. The system's when left out."""
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        check_zone(zone)
+        return zone
+
+    @model_validator(mode="after")
+    def _one_place(self) -> NoticeCalendar:
+        if sum(place is not None for place in (self.file, self.url, self.url_file)) != 1:
+            raise ValueError("lies in no place, or in several. Set one of file, url and url_file")
+        if self.url is not None:
+            check_http(self.url)
+        return self
+
+
 class Notices(_Section):
     """Who is told of alarms."""
 
     console_url: str | None = None
     """Where the people who are told reach the console, for links. http.bind when left out."""
-    receivers: tuple[Annotated[WebhookReceiver | MailReceiver, Field(discriminator="kind")], ...] = Field(
-        default=(), max_length=100
-    )
+    receivers: tuple[Receivers, ...] = Field(default=(), max_length=100)
     routes: tuple[NoticeRoute, ...] = Field(default=(), max_length=1_000)
+    escalations: tuple[NoticeEscalation, ...] = Field(default=(), max_length=100)
+    calendars: tuple[NoticeCalendar, ...] = Field(default=(), max_length=50)
+    calendar_folder: Path = Path("data/calendars")
+    """Where the last good copy of each calendar is kept."""
 
     @field_validator("console_url")
     @classmethod
@@ -443,7 +574,16 @@ class Notices(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"has receivers that share the name {', '.join(twice)}. Give each its own")
-        named = {name for route in self.routes for name in route.receivers}
+        told: list[_To] = [*self.routes, *(step for ladder in self.escalations for step in ladder.steps)]
+        named = {name for to in told for name in to.receivers}
+        named |= {name for one in self.calendars for name in (*one.people.values(), *one.fallback)}
+        rotas = [one.name for one in self.calendars]
+        if doubled := sorted({name for name in rotas if rotas.count(name) > 1}):
+            raise ValueError(f"has calendars that share the name {', '.join(doubled)}. Give each its own")
+        if lost := sorted({name for to in told for name in to.on_call} - set(rotas)):
+            raise ValueError(
+                f"has routes to whoever is on call by {', '.join(lost)}, but no calendar of that name. Add it"
+            )
         if unknown := sorted(named - set(names)):
             raise ValueError(
                 f"has routes to {', '.join(unknown)}, but no receiver of that name. Add it, or take it out"
@@ -539,8 +679,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
         elif mistake["type"] == "missing":
             yield f"{path} is missing. Set it."
         elif mistake["type"] in {"union_tag_not_found", "union_tag_invalid"}:
-            one, other = ("webhook", "mail") if path.startswith("notices") else ("broker", "listener")
-            yield f'{path}.kind is missing or unknown. Write kind = "{one}" or kind = "{other}".'
+            kinds = RECEIVER_KINDS if path.startswith("notices") else ("broker", "listener")
+            known = " or ".join([", ".join(f'"{kind}"' for kind in kinds[:-1]), f'"{kinds[-1]}"'])
+            yield f"{path}.kind is missing or unknown. Write kind = {known}."
         elif mistake["type"] == "value_error":
             yield f"{path} {message}." if path else f"{message}."
         else:
@@ -555,6 +696,10 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
         "listener": ListenerSource,
         "webhook": WebhookReceiver,
         "mail": MailReceiver,
+        "slack": SlackReceiver,
+        "teams": TeamsReceiver,
+        "pagerduty": PagerDutyReceiver,
+        "apprise": AppriseReceiver,
     }
     for step in loc:
         if isinstance(step, int):
@@ -611,6 +756,30 @@ def check_http(url: str) -> None:
         raise ValueError(f'is {url!r}, but an address is wanted. Write "https://host/path"')
     if parts.username is not None or parts.password is not None:
         raise ValueError("holds a login, which would stand in logs. Take it out")
+
+
+def check_zone(zone: str) -> None:
+    """Raises ValueError, in words, for what is no time zone."""
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f'has the zone {zone!r}, which is not known. Write one like "Europe/Oslo" or "UTC"') from None
+
+
+def read_address(file: Path) -> str:
+    """The address in a secret's file. Raises Permanent as `read_secret` does, and for what is no https:// address, or
+    http:// on this machine; the address itself is not said, for it is a password."""
+    address = read_secret(file)
+    try:
+        check_http(address)
+    except ValueError as error:
+        raise Permanent(
+            "holds no address", where=str(file), todo="Put an https:// address on its first line."
+        ) from error
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise Permanent("holds an address without TLS", where=str(file), todo="Put an https:// address there.")
+    return address
 
 
 def is_loopback(host: str) -> bool:

@@ -204,15 +204,19 @@ def transition_body(transition: Transition) -> TransitionBody:
 
 
 def place_of(plant: Plant, key: AssetKey) -> str:
-    """Where an asset stands, in words: "Hall 1 · row A · position 5"; the site where nobody placed it."""
+    """Where an asset stands, in words: "Hall 1 · row A · position 5"; the site where nobody placed it.
+    What nobody said of a thing in a rack is said of the rack."""
     asset = plant.assets.get(key)
     if asset is None:
         return key.site or "this service"
-    place = asset.placement
+    place, rack = asset.placement, plant.assets.get(AssetKey(key.site, asset.within)) if asset.within else None
+    around = rack.placement if rack is not None else place
+    row, position = place.row or around.row, place.position or around.position
     words = [
-        place.hall,
-        f"row {place.row}" if place.row else "",
-        f"position {place.position}" if place.position else "",
+        place.hall or around.hall,
+        f"row {row}" if row else "",
+        f"position {position}" if position else "",
+        f"unit {place.rack_unit}" if place.rack_unit else "",
     ]
     said = [word for word in words if word]
     return " · ".join(said) if said else f"site {key.site}"

@@ -50,6 +50,8 @@ class Placement:
     position: int | None = None
     """Place in its row, counted from 1."""
     rated_power_kw: float | None = None
+    rack_unit: int | None = None
+    """Lowest unit of its rack that it takes up, counted from 1 at the bottom."""
 
 
 @dataclass(frozen=True, slots=True)

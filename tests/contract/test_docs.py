@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.routing import Route
 
@@ -16,27 +17,35 @@ from alerts.external import RULES, SEVERITIES
 from alerts.labels import labels_of
 from alerts.lifecycle import AlarmKey, Priority, State
 from alerts.notices import Item, News
-from alerts.outbox import DeadNotice
+from alerts.outbox import DeadNotice, Outcome
 from dcim.app import cli
 from dcim.app.api import alertmanager
+from dcim.app.api import notices as notice_routes
 from dcim.app.api.context import Context
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.kpis import KpisBody
 from dcim.app.outside import AlertRefusal
 from dcim.app.settings import (
     Alarms,
+    AppriseReceiver,
     BrokerSource,
     Detection,
+    EscalationStep,
     Http,
     ListenerSource,
     MailReceiver,
+    NoticeCalendar,
+    NoticeEscalation,
     NoticeHours,
     NoticeRoute,
     Notices,
+    PagerDutyReceiver,
     PlacedAsset,
+    SlackReceiver,
     Store,
     StoreInflux,
     StoreRetention,
+    TeamsReceiver,
     Tls,
     WebhookReceiver,
 )
@@ -60,7 +69,8 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
-    Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours,
+    Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
+    NoticeRoute, NoticeEscalation, EscalationStep, NoticeCalendar, NoticeHours,
 ]  # fmt: skip
 
 
@@ -121,6 +131,15 @@ def test_the_page_of_the_alertmanager_api_says_all_of_it() -> None:
     known = Asset("oslo", "R1", "R1", "Rack", described=True, placement=place, points=(), within="R0")
     key = AlarmKey("leak-wet", Subject("oslo", "R1", "Rope"))
     assert set(labels_of(key, FindingKind.LEAK_WET, Priority.HIGH, known)) <= said
+
+
+def test_every_route_and_outcome_of_notices_has_its_line() -> None:
+    text = (DOCS / "notices.md").read_text()
+    routes = [route for route in notice_routes.router.routes if isinstance(route, APIRoute)]
+    assert {route.path for route in routes if f" /api/v1{route.path}`" not in text} == set()
+    assert {outcome.value for outcome in Outcome if f"`{outcome.value}`" not in text} == set()
+    commands = [command.name for command in cli.notices.registered_commands]
+    assert {name for name in commands if f"dcim notices {name} " not in text} == set()
 
 
 def test_every_finding_and_state_has_its_line() -> None:

@@ -38,7 +38,7 @@ from alerts.lifecycle import (
 )
 from alerts.notices import Item, News, Notice, subject_of, text_of
 from alerts.outbox import DeadNotice, Outbox, retry_s
-from alerts.routing import Book, Entry, Hours, Receiver, Route
+from alerts.routing import Book, Entry, Hours, Ladder, Receiver, Route
 from dcim.core.assets import Asset, Placement
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import FindingKind, Subject
@@ -101,6 +101,25 @@ class TestWords:
         bare = notices.item(replace(row, finding=None), News.BEGAN, None, None, None, "")
         assert (bare.title, bare.name, bare.since, bare.link) == ("leak-wet", "7", at(0), "")
         assert "Where: site oslo, 7" in text_of(Notice("k", "desk", "t", (bare,)))
+
+    def test_what_stands_in_a_rack_is_told_with_its_place_and_unit(self) -> None:
+        (row,) = story("gpu", (0, wet("gpu")))
+        rack = Asset("oslo", "r", "C07", "Rack", True, Placement("Hall 2", "C", 7), ())
+        tray = Asset("oslo", "gpu", "tray 3", "Gpu", True, Placement(rack_unit=21), (), within="r")
+        told = notices.item(row, News.BEGAN, None, tray, None, "", rack)
+        where = "Where: site oslo, hall Hall 2, row C, position 7, rack C07, unit 21, tray 3"
+        assert where in text_of(Notice("k", "desk", "t", (told,))).splitlines()
+        later = notices.item(row, News.CLEARED, None, None, told, "")
+        assert where in text_of(Notice("k", "desk", "t", (later,))).splitlines()
+
+    @pytest.mark.parametrize(
+        ("zone", "wanted"),
+        [("UTC", "2026-03-01 00:00:00 UTC"), ("Europe/Oslo", "2026-03-01 01:00:00 UTC+01:00"),
+         ("Asia/Kolkata", "2026-03-01 05:30:00 UTC+05:30"), ("America/St_Johns", "2026-02-28 20:30:00 UTC-03:30")],
+    )  # fmt: skip
+    def test_times_are_by_the_clocks_of_whoever_is_told(self, zone: str, wanted: str) -> None:
+        (entry,) = take(Book(), story("7", (0, wet("7"))))
+        assert f"Since: {wanted}" in text_of(Notice("k", "desk", "t", (entry.item,), zone=zone)).splitlines()
 
     def test_many_are_counted_and_the_most_urgent_come_first(self) -> None:
         entries = take(Book(), [row for n in range(30) for row in story(str(n), (n, wet(str(n))), first=n + 1)])
@@ -256,6 +275,7 @@ class Desk:
         self.url = place if isinstance(place, str) else f"sqlite+aiosqlite:///{place / 'alarms.sqlite'}"
         self.now, self.seq, self.ear = at(0), 0, Ear()
         self.receivers: tuple[tuple[Receiver, Ear], ...] = ((DESK, self.ear),)
+        self.ladders: tuple[Ladder, ...] = ()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[SqlJournal, Outbox]]:
@@ -263,7 +283,14 @@ class Desk:
         await journal.open()
         routes = [Route(("desk",))]
         box = Outbox(
-            journal, self.receivers, routes, describe, lambda: self.now, head=lambda: self.seq, draw=lambda: 1.0
+            journal,
+            self.receivers,
+            routes,
+            describe,
+            lambda: self.now,
+            head=lambda: self.seq,
+            draw=lambda: 1.0,
+            ladders=self.ladders,
         )
         try:
             await box.open()

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dcim.app.build import build, check
-from dcim.app.settings import NoticeRoute, Notices, Settings, WebhookReceiver
+from dcim.app.cli import app
+from dcim.app.settings import NoticeCalendar, NoticeRoute, Notices, Settings, WebhookReceiver
 from dcim.core.errors import Permanent
 from tests import certificates
 from tests.contract.inside import LEAK_WORDS, MEMORY, SITE, Inside, inside, rack_metadata, rack_value
@@ -86,3 +88,118 @@ def test_a_set_up_that_cannot_work_is_told_at_the_start(tmp_path: Path) -> None:
     assert "receiver night: webhook at localhost" in check(
         Settings(store=MEMORY, notices=Notices(receivers=(hook(tmp_path, None, 1),), routes=route))
     )
+
+
+def test_what_was_refused_is_listed_and_sent_after_all(tmp_path: Path) -> None:
+    certs = certificates.make(tmp_path)
+    secret(tmp_path, "open sesame")
+
+    async def reserve() -> int:
+        async with WebServer(certs) as probe:
+            return probe.port
+
+    port = asyncio.run(reserve())
+    server = WebServer(certs, mood="never", port=port)
+    rota = tmp_path / "rota.ics"
+    shift = (
+        "BEGIN:VEVENT\r\nUID:n\r\nSUMMARY:Night\r\nDTSTART;VALUE=DATE:20200101\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT\r\n"
+    )
+    rota.write_text(f"BEGIN:VCALENDAR\r\n{shift}END:VCALENDAR\r\n")
+    calendar = NoticeCalendar(name="first", file=rota, people={"night": "night"}, fallback=("night",))
+    told = Notices(
+        receivers=(hook(tmp_path, certs.ca, port),),
+        routes=(NoticeRoute(on_call=("first",), kinds=("leak_wet",)),),
+        calendars=(calendar,),
+        calendar_folder=tmp_path / "copies",
+    )
+    journal = f"sqlite+aiosqlite:///{tmp_path / 'alarms.sqlite'}"
+    settings = tmp_path / "site.toml"
+    settings.write_text(
+        f"""
+        [alarms]
+        journal = "{journal}"
+        [[notices.receivers]]
+        name = "night"
+        kind = "webhook"
+        url = "https://localhost:{port}/"
+        secret_file = "{tmp_path / "secret"}"
+        ca_file = "{certs.ca}"
+        [[notices.routes]]
+        on_call = ["first"]
+        [[notices.calendars]]
+        name = "first"
+        file = "{rota}"
+        people = {{ night = "night" }}
+        fallback = ["night"]
+        """
+    )
+
+    async def cli(*args: str) -> str:
+        """What the command says, in a thread, for it has a loop of its own."""
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["notices", *args, "--config", str(settings)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    async def scenario(hall: Inside) -> None:
+        async with server:
+            await hall.send(
+                rack_metadata("RackLeakDetect", stateText=LEAK_WORDS), rack_value("RackLeakDetect", 0, ago_s=1)
+            )
+            await hall.send(rack_value("RackLeakDetect", 1))
+
+            async def dead() -> Any:
+                return (await hall.get("/api/v1/notices?outcome=dead"))["items"]
+
+            (letter,) = await hall.until(dead)
+            assert (letter["receiver"], letter["reason"], letter["said"]) == (
+                "night", "refused", "webhook at localhost: answered 410 bye!",
+            )  # fmt: skip
+            assert (letter["news"], letter["asset"], letter["tries"]) == ("began", "R1", 1)
+            assert (await hall.get("/api/v1/notices?outcome=delivered"))["items"] == []
+            (receiver,) = await hall.get("/api/v1/notices/receivers")
+            assert (receiver["waiting"], receiver["dead"]) == (0, {"refused": 1})
+            assert "dead, refused, 1 tries\n    webhook at localhost: answered 410 bye!\n" in await cli("list")
+
+            trial = "/api/v1/notices/receivers/night/test"
+            answer = await hall.client.post(trial, json={"by": "ana"})
+            assert (answer.status_code, answer.json()["title"]) == (502, "Not taken")
+            answer = await hall.client.post("/api/v1/notices/receivers/noon/test", json={"by": "ana"})
+            assert answer.status_code == 404
+            server.mood = "takes"
+            answer = await hall.client.post(trial, json={"by": "ana"})
+            assert (answer.status_code, answer.json()["said"]) == (200, "202 bye!")
+            assert server.taken.pop().key == answer.json()["key"]
+            assert "night took it: 202 bye!" in await cli("test", "night", "--by", "ben")
+            assert "Asked for by ben" in server.taken.pop().text
+
+            number = letter["number"]
+            answer = await hall.client.post("/api/v1/notices/retry", json={"by": "ana", "numbers": [number, 99]})
+            assert answer.json() == {"taken": [number], "left": [99]}
+
+            async def arrived() -> Any:
+                return (await hall.get("/api/v1/notices?outcome=delivered&receiver=night"))["items"]
+
+            (sent,) = await hall.until(arrived)
+            assert (sent["key"], sent["said"], sent["reason"]) == (letter["key"], "202 bye!", None)
+            assert [taken.key for taken in server.taken] == [letter["key"]]
+            assert f"{number} is left" in await cli("retry", str(number))
+
+            server.mood = "never"
+            await hall.send(rack_value("RackLeakDetect", 0))
+            assert len(await hall.until(dead, 60)) == 1
+            server.mood = "takes"
+            assert "1 of 1 will be sent again" in await cli("retry", "--all")
+
+            async def both() -> Any:
+                return len(server.taken) > 1
+
+            await hall.until(both, 30)  # another process did that; it is seen within seconds
+            assert "nothing is dead" in await cli("retry", "--all")
+
+            (first,) = await hall.get("/api/v1/notices/calendars")
+            assert (first["receivers"], first["remark"], first["failing"], first["events"]) == (["night"], "", "", 1)
+            assert await cli("on-call") == "first: night\n"
+            assert 'dcim_calendar_failing{calendar="first"} 0.0' in (await hall.client.get("/metrics")).text
+            assert (tmp_path / "copies" / "first.ics").read_text() == rota.read_text()
+
+    inside(scenario, journal=journal, notices=told)

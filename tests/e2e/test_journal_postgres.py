@@ -20,10 +20,12 @@ from alerts import rules
 from alerts.engine import Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Acknowledge, Change, Clear
+from alerts.outbox import Outcome
 from alerts.suppression import Window
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Detection, FindingKind, Subject
 from tests.alarms import at, finding
+from tests.contract.test_escalation import Office
 from tests.contract.test_journal import CHECKS, OVER, Check, story, told
 from tests.contract.test_notices import Desk, rows_of
 from tests.postgres import Postgres
@@ -194,5 +196,28 @@ def test_the_outbox_goes_on_after_a_restart_here_too(server: Postgres) -> None:
             await box.sweep()
             assert desk.ear.heard == [("a", "began"), ("a", "cleared")]
             assert await rows_of(journal, "state", "tries") == [("sent", 2)] * 2
+
+    asyncio.run(whole())
+
+
+def test_an_escalation_and_what_is_sent_after_all_work_here_too(server: Postgres) -> None:
+    async def whole() -> None:
+        await empty(server.url)
+        office = Office(server.url)
+        async with office.running() as (journal, box):
+            await office.write(journal, story("a", (0, told("a"))))
+            office.ears["desk"].fails = [Permanent("answered 410")]
+            await office.deliver(box)
+        for minute in (10, 20, 30):
+            office.now = at(60 * minute)
+            async with office.running() as (_, box):
+                await office.deliver(box)
+        async with office.running() as (_, box):
+            (dead,) = await box.letters(outcome=Outcome.DEAD)
+            assert await box.retry([dead.number, 99]) == [dead.number]
+            await office.deliver(box)
+            assert sorted(office.heard()) == [
+                ("boss", "unanswered"), ("desk", "began"), ("lead", "unanswered"), ("lead", "unanswered"),
+            ]  # fmt: skip
 
     asyncio.run(whole())

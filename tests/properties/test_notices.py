@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -30,8 +31,9 @@ from alerts.lifecycle import (
     Unshelve,
     step,
 )
-from alerts.notices import News
-from alerts.routing import Book, Receiver, Route
+from alerts.notices import News, Notice
+from alerts.notify.pagerduty import events_of
+from alerts.routing import Book, Entry, Ladder, Receiver, Route
 from dcim.core.findings import FindingKind, Subject
 from tests.alarms import at, finding
 from tests.contract.test_notices import describe
@@ -90,3 +92,79 @@ def test_a_story_is_told_to_its_end_to_whoever_heard_its_beginning(
                 assert set(open_for.values()) <= {News.CLEARED}
                 assert book == Book()
                 open_for = {}
+
+
+PAGER = Receiver("pager", hears_acknowledged=True)
+LADDERS = (
+    Ladder(((timedelta(seconds=200), Route(("boss",))), (timedelta(seconds=900), Route(("boss", "pager"))))),
+    Ladder(((timedelta(seconds=60), Route(("boss",), priority=Priority.CRITICAL)),)),
+)
+PLACES = (Subject("oslo", "7", "rope"), Subject("oslo", "7", "tray"), Subject("oslo", "8", "rope"))
+
+
+@settings(max_examples=examples(400))
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 60, 500]), st.integers(0, 2), EVENTS), min_size=10, max_size=40),
+    st.booleans(),
+    st.lists(st.integers(1, 4), min_size=1, max_size=20),
+)
+def test_incidents_follow_their_threads_and_steps_are_told_once(
+    events: list[tuple[int, int, Event]], latch: bool, sizes: list[int]
+) -> None:
+    """Whatever happens to several alarms, and however news is packed into messages: once all is over no incident is
+    open; while something stands that was told, one is; and no news has the key of another."""
+    policy = Policy(Priority.HIGH, latch=latch, escalation=Escalation(Priority.CRITICAL, timedelta(seconds=400)))
+    alarms = [Alarm(AlarmKey("leak-wet", place), FindingKind.LEAK_WET, policy) for place in PLACES]
+    book, seconds, seq, entries = Book(), 0, 0, list[Entry]()
+    routes = [Route(("pager",))]
+
+    def happens(number: int, event: Event) -> None:
+        nonlocal seq
+        stepped = step(alarms[number], event, at(seconds))
+        alarms[number] = stepped.alarm
+        for made in stepped.transitions:
+            seq += 1
+            told = replace(made, seq=seq)
+            entries.extend(book.take(told, at(seconds), (PAGER, *RECEIVERS), routes, describe, LADDERS))
+        standing = {one.occurrence.id for one in alarms if one.occurrence and one.state is State.UNACKNOWLEDGED}
+        assert book.unanswered.keys() == standing
+
+    for pause_s, number, event in events:
+        seconds += pause_s
+        wet = finding(FindingKind.LEAK_WET, alarms[number].key.subject)
+        happens(number, Raise(wet, event.mask) if isinstance(event, Raise) else event)
+        before = book.copy()
+        climbed = book.climb(at(seconds), (PAGER, *RECEIVERS), LADDERS)
+        assert before.climb(at(seconds), (PAGER, *RECEIVERS), LADDERS) == climbed
+        assert book.climb(at(seconds), (PAGER, *RECEIVERS), LADDERS) == []
+        assert {entry.item.alarm for entry in climbed} <= book.unanswered.keys()
+        entries.extend(climbed)
+    keys = [entry.key for entry in entries]
+    assert len(set(keys)) == len(keys)
+    for end in (Unshelve("ana"), BringBack("ana"), Clear(), Acknowledge("ana"), Reset("ana")):
+        for number in range(len(alarms)):
+            happens(number, end)
+            happens(number, Elapse())
+    open_incidents: dict[str, str] = {}
+    stands: dict[str, set[str]] = {}
+    waiting = [entry for entry in entries if entry.receiver == "pager"]
+    while waiting:
+        size = sizes[len(waiting) % len(sizes)]
+        packed, waiting = waiting[:size], waiting[size:]
+        items = tuple(entry.item for entry in packed)
+        for event in events_of(Notice(packed[0].key, "pager", "", items)):
+            if event["event_action"] == "resolve":
+                open_incidents.pop(event["dedup_key"], None)
+            elif event["event_action"] == "trigger":
+                open_incidents.setdefault(event["dedup_key"], "triggered")
+            elif event["dedup_key"] in open_incidents:
+                open_incidents[event["dedup_key"]] = "acknowledged"
+        for item in items:
+            stands.setdefault(item.thread, set()).discard(item.alarm)
+            stands[item.thread] |= {item.alarm} - ({item.alarm} if item.news is News.CLEARED else set())
+            assert item.thread_standing == len(stands[item.thread])
+        last = {item.thread: item for item in items}
+        for thread, item in last.items():
+            assert (f"dcim-{thread}" in open_incidents) is (item.thread_standing > 0)
+    assert {alarm.state for alarm in alarms} == {State.NORMAL}
+    assert open_incidents == {} and book == Book()

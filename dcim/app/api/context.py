@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from alerts.alertmanager import Destination
+from alerts.calendars import Calendars
 from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
@@ -47,6 +48,7 @@ class Context:
     """Who is told of which alarms, as far as programs that ask for alerts need to know."""
     console: str
     """Where the console is, ending in "/"."""
+    duty: Calendars
 
 
 def of(request: Request) -> Context:

@@ -53,6 +53,7 @@ class AssetBody(BaseModel):
     row: str
     position: int | None = Field(description="Place in its row, counted from 1.")
     rated_power_kw: float | None = Field(description="Rated power, kW.")
+    rack_unit: int | None = Field(description="Lowest unit of its rack that it takes up, counted from 1 at the bottom.")
     within: str = Field(
         description="Id of the asset that contains it, as a rack contains a GPU; empty where none does."
     )
@@ -282,6 +283,7 @@ def asset_body(ctx: Context, asset: Asset) -> AssetBody:
         row=asset.placement.row,
         position=asset.placement.position,
         rated_power_kw=asset.placement.rated_power_kw,
+        rack_unit=asset.placement.rack_unit,
         within=next((point.within for point in own if point.within), ""),
         points=len(own),
     )
