@@ -16,6 +16,7 @@ from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
+from dcim.app.planning import Planning
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
@@ -40,6 +41,7 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    planning: Planning
 
 
 def of(request: Request) -> Context:
