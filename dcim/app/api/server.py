@@ -14,7 +14,21 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import (
+    alarms,
+    capacity,
+    hall,
+    health,
+    inventory,
+    kpis,
+    ledger,
+    maintenance,
+    plant,
+    problems,
+    readings,
+    rules,
+    stream,
+)
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -57,6 +71,8 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         rules,
         hall,
         ledger,
+        inventory,
+        capacity,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
