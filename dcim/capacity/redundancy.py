@@ -68,7 +68,8 @@ def cooling(network: Network, limits: Limits) -> list[Standing]:
     for number, group in enumerate(network.groups):
         if group.medium is not Cooling.LIQUID:
             continue
-        hall = next((unit.hall for unit in group.units if unit.hall), "")
+        halls_of = [unit.hall for unit in group.units] + [network.racks[rack].hall for rack in group.racks]
+        hall = next((one for one in halls_of if one), "")
         limit = limits.limits[limits.group_cooling + number]
         spare = group.n_plus or 0
         if spare >= len(group.units):
