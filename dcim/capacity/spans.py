@@ -3,7 +3,7 @@
 Two shapes. `Spans`: [start, end) with a value, one row each, sorted, never overlapping within a point. `Grid`: by point
 and step of equal length, the time-weighted mean of a step and the share of it that readings cover. Everything that is
 asked of a period (mean, percentiles, peak, energy) is asked of the grid, each cell weighted by what it covers. A gap
-stays a gap: it lowers the coverage and moves no figure towards 0, and readings that repeat what is known change nothing.
+stays a gap: it lowers the coverage and moves no figure towards 0; readings that repeat what is known change nothing.
 
 Lives here: that mathematics, pure, over frames and arrays; times are microseconds UTC. Not here: which points belong
 to a question (utilization.py), where readings come from, calendars (periods.py)."""
@@ -65,7 +65,7 @@ def hold(readings: pl.DataFrame, end_us: int, *, hold_us: int = HOLD_US, lasts_u
 
 
 class Lattice(NamedTuple):
-    """Steps of equal length: the first begins at `start_us`, and the last may go beyond the end of the period."""
+    """Steps of equal length: the first may begin before the period, and the last may go beyond its end."""
 
     start_us: int
     step_us: int
@@ -78,19 +78,20 @@ class Lattice(NamedTuple):
 
 
 def lattice(start_us: int, end_us: int, step_us: int) -> Lattice:
-    """The steps from `start_us` that [start_us, end_us) needs, at least one.
+    """The steps that [start_us, end_us) lies in, at least one. Steps count from 1970, as buckets of the store do.
 
-    >>> lattice(0, 150, 60)
-    Lattice(start_us=0, step_us=60, number=3)
+    >>> lattice(70, 150, 60)
+    Lattice(start_us=60, step_us=60, number=2)
     """
-    return Lattice(start_us, step_us, max(1, -(-(end_us - start_us) // step_us)))
+    first = start_us // step_us * step_us
+    return Lattice(first, step_us, max(1, -(-(end_us - first) // step_us)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """By row and step: `mean`, NaN where nothing covers the step, and `cover`, the time that is covered, as a share of
     a step of full length. `peak`: the highest reading of the step where that is known, else the mean. `within`: of each
-    step, the share that lies in the period: 1 but for the last."""
+    step, the share that lies in the period: 1 but for the first and last."""
 
     steps: Lattice
     within: Floats
@@ -117,18 +118,18 @@ def grid(
     spans: Spans,
     points: Sequence[int],
     steps: Lattice,
-    end_us: int,
+    period_us: tuple[int, int],
     peaks: pl.DataFrame | None = None,
 ) -> Grid:
     """Spans on a lattice: of each point (a row, in this order; none without spans is left out) and step, the
-    time-weighted mean. end_us: where the period ends; spans count from the lattice's start until then. peaks: the
-    highest readings, columns point, time and value, by buckets that lie within steps."""
+    time-weighted mean. period_us: spans count from the first until the second. peaks: the highest readings, columns
+    point, time and value, by buckets that lie within steps."""
     rows, count, step = len(points), steps.number, steps.step_us
-    end_us = min(end_us, steps.start_us + step * count)
+    start_us, end_us = max(period_us[0], steps.start_us), min(period_us[1], steps.start_us + step * count)
     row_of = {point: row for row, point in enumerate(points)}
     known = np.array([row_of.get(point, -1) for point in np.unique(spans.point).tolist()], np.int64)
     row = known[np.searchsorted(np.unique(spans.point), spans.point)] if len(spans) else np.zeros(0, np.int64)
-    start = np.maximum(spans.start, steps.start_us)
+    start = np.maximum(spans.start, start_us)
     end = np.minimum(spans.end, end_us)
     used = (row >= 0) & (end > start)
     row, start, end, value = row[used], start[used], end[used], spans.value[used]
@@ -146,7 +147,7 @@ def grid(
         inside = (at >= 0) & (at < count) & (of >= 0) & ~np.isnan(high)
         inside[inside] &= ~np.isnan(mean[of[inside], at[inside]])
         np.maximum.at(peak, (of[inside], at[inside]), high[inside])
-    return Grid(steps, _within(steps, end_us), mean, share, peak)
+    return Grid(steps, _within(steps, start_us, end_us), mean, share, peak)
 
 
 def _spread(
@@ -174,8 +175,8 @@ def _spread(
     integral += np.bincount(flat, time * value[repeated], covered.size).reshape(covered.shape)
 
 
-def _within(steps: Lattice, end_us: int) -> Floats:
-    edges = np.minimum(steps.edges, end_us).astype(np.float64)
+def _within(steps: Lattice, start_us: int, end_us: int) -> Floats:
+    edges = np.clip(steps.edges, start_us, end_us).astype(np.float64)
     share: Floats = np.diff(edges) / steps.step_us
     return share
 

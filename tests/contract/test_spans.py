@@ -42,7 +42,7 @@ def read(*rows: tuple[int, float, float | None], bad: tuple[float, ...] = ()) ->
 def on(frame: pl.DataFrame, end_s: float, step_s: int = 60, points: tuple[int, ...] = (1,), **how: int) -> Grid:
     """Readings from 0 on, on a lattice."""
     end = int(end_s * S)
-    return grid(hold(frame, end, **how), points, lattice(0, end, step_s * S), end)
+    return grid(hold(frame, end, **how), points, lattice(0, end, step_s * S), (0, end))
 
 
 def test_a_mean_is_weighted_by_time_and_not_by_readings():
@@ -98,7 +98,7 @@ def test_the_highest_reading_of_a_step_is_known_where_it_is_given():
     end = 120 * S
     low = read((1, 0, 10.0), (1, 60, 12.0))
     highest = read((1, 60, 55.0))
-    one = grid(hold(low, end), (1,), lattice(0, end, MINUTE), end, highest)
+    one = grid(hold(low, end), (1,), lattice(0, end, MINUTE), (0, end), highest)
     assert (peaks(one)[0][0], means(one)[0]) == (55.0, 11.0)
 
 
@@ -160,3 +160,12 @@ def test_a_counter_that_begins_again_grew_by_what_it_stands_at():
     grown = growth(read((1, 0, 10.0), (1, 60, 14.0), (1, 90, None), (1, 120, 3.0), (2, 0, 5.0), (2, 60, 5.5)))
     assert grown["value"].to_list() == [4.0, 3.0, 0.5]
     assert grown["point"].to_list() == [1, 1, 2]
+
+
+def test_a_period_may_begin_and_end_within_a_step():
+    told = read((1, 0, 10.0), (1, 60, 20.0), (1, 120, 30.0))
+    period = (30 * S, 150 * S)
+    one = grid(hold(told, period[1]), (1,), lattice(*period, MINUTE), period)
+    assert one.within.tolist() == [0.5, 1.0, 0.5]
+    assert means(one)[0] == pytest.approx((10 * 30 + 20 * 60 + 30 * 30) / 120)
+    assert coverage(one)[0] == 1.0

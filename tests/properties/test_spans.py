@@ -40,7 +40,7 @@ def frame(of: list[dict[int, float]]) -> pl.DataFrame:
 
 def on(of: list[dict[int, float]], step_s: int = 60, hold_us: int = HOLD_US) -> Grid:
     end = END_S * S
-    return grid(hold(frame(of), end, hold_us=hold_us), range(len(of)), lattice(0, end, step_s * S), end)
+    return grid(hold(frame(of), end, hold_us=hold_us), range(len(of)), lattice(0, end, step_s * S), (0, end))
 
 
 @given(series, st.integers(1, 100))
