@@ -22,6 +22,11 @@ _LENGTH = re.compile(r"([1-9]\d{0,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+def is_length(text: str) -> bool:
+    """Whether `text` names a length up to now, and not a period of the calendar."""
+    return _LENGTH.fullmatch(text) is not None
+
+
 def length(text: str) -> timedelta:
     """The length that "90m", "24h" or "30d" names; raises ValueError, in words, for anything else.
 
@@ -41,7 +46,7 @@ def period(text: str, now: datetime, zone: ZoneInfo) -> Period:
 
     Days begin at midnight by the site's clocks: one has 23 or 25 hours where those change.
     """
-    if _LENGTH.fullmatch(text):
+    if is_length(text):
         end = now.astimezone(UTC).replace(second=0, microsecond=0)
         long = length(text)
         if long > timedelta(days=DAYS_MAX):
@@ -58,7 +63,7 @@ def before(text: str, now: datetime, zone: ZoneInfo) -> Period:
     """The period before that which `text` names: of a calendar's, the one before it, as far in as this one is now; of a
     length, as long a one. Raises ValueError as `period` does."""
     this = period(text, now, zone)
-    if _LENGTH.fullmatch(text):
+    if is_length(text):
         return earlier(this)
     first, beyond = _calendar(text, now.astimezone(zone).date())
     start, whole = _midnight(_one_before(text, first), zone), _midnight(first, zone)

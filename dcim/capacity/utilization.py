@@ -7,12 +7,12 @@ makes the answers out of their grid. Lives here: both, sums over groups and thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from dcim.capacity.meters import ADDS_UP, UNITS, Meter, Resource, meters, read
+from dcim.capacity.meters import ADDS_UP, Meter, Resource, meters, read
 from dcim.capacity.provenance import FigureKind
 from dcim.capacity.scopes import Layout, Scope
 from dcim.capacity.spans import Floats, Grid, add_up, average, coverage, integral_h, means, peaks, quantiles
@@ -58,6 +58,13 @@ def survey(layout: Layout, resource: Resource, scopes: Sequence[Scope]) -> Surve
         parts.append(Part(scope, own, silent, scope.kind == "asset" and keys == (scope.key,)))
     points = sorted({point for part in parts for one in part.meters for point in one.points})
     return Survey(layout, resource, tuple(parts), tuple(points))
+
+
+def together(of: Survey) -> Survey:
+    """All parts as one; whether they may be added up is for the caller to see to (scopes.counted_twice)."""
+    meters = tuple(one for part in of.parts for one in part.meters)
+    silent = tuple(key for part in of.parts for key in part.silent)
+    return replace(of, parts=(Part(of.parts[0].scope, meters, silent, own=len(of.parts) == 1 and of.parts[0].own),))
 
 
 def _measured_in(layout: Layout, scope: Scope, resource: Resource) -> tuple[AssetKey, ...]:
@@ -204,8 +211,3 @@ def _why_not(of: Survey, part: Part) -> str:
     if not part.silent:
         return "no rack lies in it"
     return f"nothing measures {of.resource} there: no point of that kind is described"
-
-
-def unit(resource: Resource) -> str:
-    """The unit of a resource's figures."""
-    return UNITS[resource]

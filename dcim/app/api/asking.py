@@ -13,7 +13,7 @@ from pydantic import AwareDatetime
 
 from dcim.app.api.context import Context
 from dcim.app.api.problems import Wrong, bad
-from dcim.capacity.periods import DAYS_MAX, HOW_TO, before, earlier, length, period
+from dcim.capacity.periods import DAYS_MAX, HOW_TO, before, earlier, is_length, length, period
 from dcim.capacity.provenance import Period
 from dcim.capacity.scopes import Layout, Scope, lay_out
 from dcim.core.assets import AssetKey
@@ -113,7 +113,7 @@ def period_of(
         this = Period(start, until)
         return Asked(this, earlier(this), "UTC" if len(zones) > 1 else zones[0])
     text = window or WINDOW
-    if len(zones) > 1 and not text[-1:].isalpha():
+    if len(zones) > 1 and not is_length(text):
         told = ", ".join(zones)
         raise bad("query.window", f"These sites go by different clocks ({told}). Ask for one zone at a time.")
     try:

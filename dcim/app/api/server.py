@@ -14,7 +14,21 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import (
+    alarms,
+    hall,
+    health,
+    kpis,
+    ledger,
+    maintenance,
+    plant,
+    problems,
+    readings,
+    rules,
+    stream,
+    utilization,
+)
+from dcim.app.api.answers import Answers
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -47,6 +61,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         max_body_size=BODY_BYTES_MAX,
     )
     app.state.context = context
+    app.state.answers = Answers()
     problems.install(app)
     for routes in (
         plant,
@@ -57,6 +72,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         rules,
         hall,
         ledger,
+        utilization,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
