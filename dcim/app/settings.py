@@ -25,6 +25,7 @@ from alerts.routing import Hours
 from collectors.codecs.sparkplug import FILTERS
 from collectors.codecs.topics import overlap
 from dcim.app.codec_settings import CodecName, Line, MappedTopic, Sparkplug
+from dcim.app.inventory_settings import InventorySettings
 from dcim.core.errors import Permanent
 from dcim.core.findings import FindingKind
 
@@ -467,6 +468,7 @@ class Settings(BaseSettings):
     notices: Notices = Notices()
     http: Http = Http()
     assets: tuple[PlacedAsset, ...] = ()
+    inventory: InventorySettings = InventorySettings()
 
     @classmethod
     def settings_customise_sources(

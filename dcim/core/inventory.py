@@ -130,6 +130,10 @@ class Row:
     rated_power_kw: float | None = None
     rack_power_kw_max: float | None = None
     """The largest rack that a free position takes."""
+    feeds: tuple[str, ...] = ()
+    """Ids of the feeds that a new rack here would hang on; where nobody says, those of its neighbours."""
+    cooling: tuple[str, ...] = ()
+    """Ids of the units that would cool a new rack here; where nobody says, those of its neighbours."""
 
     @property
     def place(self) -> Place:
@@ -225,6 +229,8 @@ class CoolingUnit:
     rated_kw: float | None = None
     flow_lpm_max: float | None = None
     """Coolant that it moves at most; liquid only."""
+    loop_l: float | None = None
+    """Coolant in the loop that it keeps cool."""
     group: str = ""
     """Units of one group stand in for one another; "" where it stands alone."""
     n_plus: int | None = None
@@ -248,10 +254,12 @@ class GpuProduct:
     memory_gib: float | None = None
     slowdown_c: float | None = None
     """Temperature at which it slows itself down."""
+    heat_capacity_j_k: float | None = None
+    """Of what warms up with it within seconds: die, lid and cold plate."""
 
 
 class Named(NamedTuple):
-    """One figure of one thing. `site` is "" for products, `id` is "" for a site itself, hall/row for a row."""
+    """One figure of one thing. `site` is "" for products; `id` of a site is its own, that of a row is hall/row."""
 
     kind: ThingKind
     site: str

@@ -1,0 +1,205 @@
+"""Headroom: how much more the racks of a place may draw, by what stops them, and what stops them first.
+
+Lives here: places, and their headroom over all limits. Not here: the limits (limits.py), new racks (placement.py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dcim.capacity.limits import Limit, Limits, Resource
+from dcim.capacity.loads import Loads
+from dcim.capacity.network import Network
+from dcim.capacity.provenance import Figure, FigureKind, Period, missing
+from dcim.core.inventory import Inventory, Place
+
+
+class Level(StrEnum):
+    """What headroom is told of."""
+
+    RACK = "rack"
+    ROW = "row"
+    HALL = "hall"
+    SITE = "site"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A place, and the racks in it by number."""
+
+    level: Level
+    site: str
+    id: str
+    """Of a rack its id, of a row hall/row, of a hall its name, of a site its id."""
+    racks: tuple[int, ...]
+    places: tuple[Place, ...] = ()
+    """Rows in it: their free positions are its space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strain:
+    """Headroom of a place over one resource."""
+
+    resource: Resource
+    headroom: Figure
+    """kW, but for space: positions."""
+    tightest: Limit | None
+    """The limit that leaves least of what it may carry; None where none is known."""
+    unknown: tuple[str, ...]
+    """What is not known, in sentences: the headroom may be less for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Headroom of one place."""
+
+    unit: Unit
+    headroom: Figure
+    """kW that its racks may draw more, over all resources but space."""
+    binding: Strain | None
+    """The resource that stops them first; None where nothing is known."""
+    strains: tuple[Strain, ...]
+
+
+POWER = tuple(resource for resource in Resource if resource is not Resource.SPACE)
+UNKNOWN_MAX = 5
+"""So many sentences of what is unknown are told of one resource; the last says how many more there are."""
+
+
+def units(inventory: Inventory, network: Network, level: Level) -> list[Unit]:
+    """Every place of a level, by site and id. Racks that stand nowhere belong to their site alone."""
+    numbers: dict[Place, list[int]] = {}
+    for number, rack in enumerate(network.racks):
+        for place in {Place(rack.site, rack.hall, rack.row), Place(rack.site, rack.hall), Place(rack.site, "")}:
+            numbers.setdefault(place, []).append(number)
+    if level is Level.RACK:
+        return [Unit(level, rack.site, rack.id, (number,)) for number, rack in enumerate(network.racks)]
+    if level is Level.SITE:
+        return [
+            Unit(level, site, site, tuple(numbers.get(Place(site, ""), ())), _rows(inventory, Place(site, "")))
+            for site in inventory.sites
+        ]
+    places = inventory.rows if level is Level.ROW else inventory.halls
+    return [
+        Unit(level, place.site, place.id, tuple(numbers.get(place, ())), _rows(inventory, place)) for place in places
+    ]
+
+
+def headroom(unit: Unit, limits: Limits, loads: Loads) -> Headroom:
+    """Headroom of a place now.
+
+    Of several racks it is what they may draw more together, filled up one after the other: never more than is
+    possible, and all of it where feeds come in pairs with the same racks on both.
+    """
+    period = Period(loads.at, loads.at)
+    touched = {hold.limit for rack in unit.racks for hold in limits.holds[rack]}
+    strains = [_strain(unit, resource, limits, touched, period) for resource in POWER]
+    strains.append(_space(unit, limits, period))
+    known = [strain for strain in strains if strain.headroom.value is not None and strain.resource in POWER]
+    boundary = _boundary(unit)
+    if not known:
+        why = "; ".join(sentence for strain in strains for sentence in strain.unknown[:1]) or "it has no racks"
+        return Headroom(unit, missing("kW", period, boundary, why), None, tuple(strains))
+    value = fill(unit.racks, limits, POWER)
+    binding = min(known, key=lambda strain: (strain.headroom.value or 0.0, list(Resource).index(strain.resource)))
+    measured = [limits.limits[number].measured for number in touched]
+    unknown = [sentence for strain in strains for sentence in strain.unknown]
+    why = f"{binding.resource} of {binding.tightest.at if binding.tightest else unit.id} stops it"
+    if unknown:
+        why += f"; may be less: {unknown[0]}"
+        why += f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    kind = FigureKind.ESTIMATED
+    coverage = 100.0 * sum(measured) / len(measured)
+    return Headroom(unit, Figure(value, "kW", kind, coverage, period, boundary, why), binding, tuple(strains))
+
+
+def fill(racks: Iterable[int], limits: Limits, resources: Sequence[Resource]) -> float:
+    """What racks may draw more together, kW, over the limits of these resources that are known; infinite where none
+    is. Overloaded limits leave 0."""
+    left: dict[int, float] = {}
+    sum_kw = 0.0
+    for rack in racks:
+        most = math.inf
+        holds = [hold for hold in limits.holds[rack] if limits.limits[hold.limit].resource in resources]
+        for number, per_kw in holds:
+            spare = left.get(number)
+            if spare is None:
+                spare = limits.limits[number].spare
+                left[number] = spare = math.inf if spare is None else spare
+            if per_kw > 0.0:
+                most = min(most, max(0.0, spare) / per_kw)
+        if math.isinf(most):
+            return math.inf
+        for number, per_kw in holds:
+            left[number] -= most * per_kw
+        sum_kw += most
+    return sum_kw
+
+
+def _strain(unit: Unit, resource: Resource, limits: Limits, touched: Iterable[int], period: Period) -> Strain:
+    own = sorted(number for number in touched if limits.limits[number].resource is resource)
+    unknown = _told([limit.why for number in own if (limit := limits.limits[number]).spare is None])
+    known = [limit for number in own if (limit := limits.limits[number]).spare is not None]
+    boundary = f"{resource} of {_boundary(unit)}"
+    if resource in (Resource.BREAKER, Resource.FAILOVER) and not own:
+        unknown = ("nobody says which feeds its racks hang on",) if unit.racks else ()
+    if resource in (Resource.FLOW, Resource.COOLING) and not own and unit.racks:
+        unknown = ()  # cooled by air
+    value = fill(unit.racks, limits, (resource,)) if known else math.inf
+    if math.isinf(value):
+        why = unknown[0] if unknown else ("it has no racks" if not unit.racks else f"no {resource} limit holds it")
+        return Strain(resource, missing("kW", period, boundary, why), _tightest(known), unknown)
+    measured = sum(limit.measured for limit in known)
+    kind = FigureKind.MEASURED if measured == len(own) else FigureKind.ESTIMATED
+    tightest = _tightest(known)
+    why = f"{tightest.at} is the fullest{tightest.why and f': {tightest.why}'}" if tightest else ""
+    return Strain(
+        resource, Figure(value, "kW", kind, 100.0 * measured / len(own), period, boundary, why), tightest, unknown
+    )
+
+
+def _space(unit: Unit, limits: Limits, period: Period) -> Strain:
+    boundary = f"space of {_boundary(unit)}"
+    own = [limits.limits[limits.space[place]] for place in unit.places if place in limits.space]
+    known = [limit for limit in own if limit.spare is not None]
+    unknown = _told([limit.why for limit in own if limit.spare is None])
+    if not known:
+        why = (
+            unknown[0] if unknown else "a rack has no free positions" if unit.level is Level.RACK else "it has no rows"
+        )
+        return Strain(Resource.SPACE, missing("positions", period, boundary, why), None, unknown)
+    free = math.fsum(max(0.0, limit.spare or 0.0) for limit in known)
+    kind = FigureKind.MEASURED if len(known) == len(own) else FigureKind.ESTIMATED
+    figure = Figure(free, "positions", kind, 100.0 * len(known) / len(own), period, boundary, "by the inventory")
+    return Strain(Resource.SPACE, figure, _tightest(known), unknown)
+
+
+def _tightest(known: Sequence[Limit]) -> Limit | None:
+    """The limit that leaves the least of what it may carry."""
+    return min(known, key=lambda limit: ((limit.spare or 0.0) / (limit.capacity or 1.0), limit.at), default=None)
+
+
+def _told(sentences: list[str]) -> tuple[str, ...]:
+    told = list(dict.fromkeys(sentences))
+    more = len(told) - UNKNOWN_MAX
+    return tuple(told) if more <= 0 else (*told[:UNKNOWN_MAX], f"{more} more of the kind")
+
+
+def _boundary(unit: Unit) -> str:
+    racks = f", {len(unit.racks)} racks" if unit.level is not Level.RACK else ""
+    return f"{unit.level} {unit.site}/{unit.id}{racks}" if unit.level is not Level.SITE else f"site {unit.id}{racks}"
+
+
+def _rows(inventory: Inventory, place: Place) -> tuple[Place, ...]:
+    return tuple(
+        row
+        for row in inventory.rows
+        if row.site == place.site and place.hall in ("", row.hall) and place.row in ("", row.row)
+    )
+
+
+def by_id(found: Iterable[Unit]) -> Mapping[tuple[str, str], Unit]:
+    """Units by site and id."""
+    return {(unit.site, unit.id): unit for unit in found}
