@@ -100,6 +100,15 @@ def _first(plant: Plant, key: AssetKey, quantity: str) -> int | None:
     return own[0].id if own else None
 
 
+def flow_meter(plant: Plant, key: AssetKey) -> Meter | None:
+    """The water or coolant that passes an asset, L/min; None where nothing meters it."""
+    for quantity in ("LiquidFlow", "RackLiquidFlow"):
+        own = _first(plant, key, quantity)
+        if own is not None:
+            return Meter(key, How.ONE, (own,), FigureKind.MEASURED, f"{key.id}, its {quantity}")
+    return None
+
+
 def _power(plant: Plant, key: AssetKey) -> Meter | None:
     for quantity in ("RackPower", "ActivePower"):
         own = _first(plant, key, quantity)

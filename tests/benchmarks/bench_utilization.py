@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from dcim.store.embedded import EmbeddedStore
 from tests.benchmarks.bench_store import machine
 
 MINUTE_US = 60_000_000
+CLOCK = time.process_time if os.environ.get("DCIM_BUSY_MACHINE") else time.perf_counter
 EAR = ListenerSource(kind="listener", name="ear", site="demo", bind="127.0.0.1:0")
 
 
@@ -78,8 +80,9 @@ async def ask(folder: Path, racks: int, days: int) -> None:
         while (await asyncio.to_thread(store.maintain, end)).more:
             pass
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-            while (await client.get("/api/v1/scopes?limit=1")).json()["total"] < racks:
-                await asyncio.sleep(0.5)
+            async with asyncio.timeout(30):
+                while (await client.get("/api/v1/scopes?limit=1")).json()["total"] < racks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.5)
             await questions(client, end, days)
         service.stop()
 
@@ -102,11 +105,11 @@ async def questions(client: httpx.AsyncClient, end: datetime, days: int) -> None
 
 
 async def timed(client: httpx.AsyncClient, query: str) -> float:
-    """Seconds until the whole answer was there."""
-    begun = time.perf_counter()
+    """Seconds until the whole answer was there; of the processor, where others want it too."""
+    begun = CLOCK()
     answer = await client.get(query)
     answer.raise_for_status()
-    return time.perf_counter() - begun
+    return CLOCK() - begun
 
 
 def main() -> None:

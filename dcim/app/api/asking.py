@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import Query
+from fastapi import Depends, Query, Request
 from pydantic import AwareDatetime
 
 from dcim.app.api.context import Context
@@ -17,8 +17,10 @@ from dcim.capacity.periods import DAYS_MAX, HOW_TO, before, earlier, is_length, 
 from dcim.capacity.provenance import Period
 from dcim.capacity.scopes import Layout, Scope, lay_out
 from dcim.core.assets import AssetKey
-from dcim.core.inventory import Inventory, Rack
+from dcim.core.inventory import Inventory
+from dcim.core.plant import Plant
 
+NOTHING_SAID = Inventory()
 SCOPES_MAX = 200
 """Scopes of one question."""
 WINDOW = "24h"
@@ -56,15 +58,29 @@ class Asked(NamedTuple):
     zone: str
 
 
-def layout_of(ctx: Context) -> Layout:
+class Layouts:
+    """The layout as it is known, made anew when the plant or the inventory changes."""
+
+    def __init__(self) -> None:
+        self._made: Layout | None = None
+
+    def of(self, plant: Plant, inventory: Inventory) -> Layout:
+        """The layout of both."""
+        made = self._made
+        if made is None or made.plant is not plant or made.inventory is not inventory:
+            self._made = made = lay_out(plant, inventory)
+        return made
+
+
+def layout_of(request: Request) -> Layout:
     """What stands where, as it is known now."""
-    plant = ctx.watch.plant
-    racks = {
-        key: Rack(key.site, key.id, rated_power_kw=asset.placement.rated_power_kw)
-        for key, asset in plant.assets.items()
-        if asset.kind == "Rack"
-    }
-    return lay_out(plant, Inventory(racks=racks))
+    layouts: Layouts = request.app.state.layouts
+    context: Context = request.app.state.context
+    return layouts.of(context.watch.plant, NOTHING_SAID)
+
+
+LayoutNow = Annotated[Layout, Depends(layout_of)]
+"""What stands where, for a route."""
 
 
 def scopes_of(layout: Layout, names: list[str]) -> list[Scope]:

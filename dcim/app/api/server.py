@@ -29,6 +29,7 @@ from dcim.app.api import (
     utilization,
 )
 from dcim.app.api.answers import Answers
+from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -61,7 +62,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         max_body_size=BODY_BYTES_MAX,
     )
     app.state.context = context
-    app.state.answers = Answers()
+    app.state.answers, app.state.layouts = Answers(), Layouts()
     problems.install(app)
     for routes in (
         plant,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from dcim.app import history
 from dcim.app.api.answers import JSON, Form, answer, as_json, as_table
-from dcim.app.api.asking import Asked, End, Scopes, Start, Window, layout_of, period_of, scopes_of, step_of
+from dcim.app.api.asking import Asked, End, LayoutNow, Scopes, Start, Window, period_of, scopes_of, step_of
 from dcim.app.api.context import Context, Ctx
 from dcim.app.api.pages import Cursor, Limit, Page, cut
 from dcim.app.api.problems import RESPONSES, Wrong, bad
@@ -140,9 +140,8 @@ class UtilizationBody(BaseModel):
 
 
 @router.get("/scopes", summary="What can be asked about")
-def scopes(ctx: Ctx, cursor: Cursor = None, limit: Limit = 1_000) -> Page[ScopeBody]:
+def scopes(layout: LayoutNow, cursor: Cursor = None, limit: Limit = 1_000) -> Page[ScopeBody]:
     """Sites, halls, rows and assets, by name, as questions about use, capacity, efficiency and cost name them."""
-    layout = layout_of(ctx)
     ordered = [layout.scopes[name] for name in sorted(layout.scopes)]
     page, following = cut(ordered, lambda scope: [scope.name], cursor, limit)
     items = [
@@ -176,6 +175,7 @@ def scopes(ctx: Ctx, cursor: Cursor = None, limit: Limit = 1_000) -> Page[ScopeB
 async def utilization(
     request: Request,
     ctx: Ctx,
+    layout: LayoutNow,
     scope: Scopes,
     resource: Annotated[
         Resource,
@@ -212,7 +212,6 @@ async def utilization(
     Halls and rows are the sums of their racks (of percentages, the means over their GPUs): a meter above them is not
     added to what it feeds. Figures come from the minutes or hours that the store keeps where that is enough. An answer
     may be a minute old, ten seconds where it says what is now."""
-    layout = layout_of(ctx)
     chosen = scopes_of(layout, scope)
     asked = period_of(ctx, layout, chosen, window, start, end)
     if total and group_by != "none":
