@@ -166,6 +166,14 @@ class Balance:
         why = "" if covered > 0.9995 else f"over the {covered:.1%} of the period for which it is known"
         return Figure(value, unit, flow.kind, self._pct(min(covered, flow.measured)), self._period, flow.words, why)
 
+    def mean_kw(self, side: Side) -> Figure:
+        """Mean of a side over the time for which it is known."""
+        total, flow = self.amount(side, "kW"), self._sides[side]
+        if total.value is None or flow is None:
+            return total
+        known = ~np.isnan(flow.rate)
+        return replace(total, value=total.value / float(flow.hours[known].sum()))
+
     def _absent(self, side: Side, unit: str) -> Figure:
         lacking = self._of.unmetered[side]
         scope = self._of.boundary.scope.name
