@@ -49,6 +49,7 @@ from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
+from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
@@ -227,7 +228,10 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await watch.between(change)
 
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
+        energy = Energy.of(settings.boundaries, settings.costs)
+        context = Context(
+            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox, energy
+        )
         return Service(
             context=context,
             sources=running,

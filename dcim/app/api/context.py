@@ -15,6 +15,7 @@ from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
+from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
@@ -40,6 +41,7 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    energy: Energy
 
 
 def of(request: Request) -> Context:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dashboards.console import PAGES, POLICY
 from dcim.app.api import (
     alarms,
+    efficiency,
     hall,
     health,
     kpis,
@@ -74,6 +75,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         hall,
         ledger,
         utilization,
+        efficiency,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
