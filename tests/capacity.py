@@ -70,7 +70,6 @@ def loads(network: Network, kw: Mapping[str, float] | float, *, split: float = 0
     share = np.where(network.cords[network.cord_rack] == 1, 1.0, np.where(first, split, 1.0 - split))
     cord_kva = np.repeat((rack_kw[network.cord_rack] * share / factor / 3.0)[:, None], 3, axis=1)
     dead = np.zeros(len(network.feeds), np.bool_)
-    nothing = np.full(size, np.nan)
     return Loads(
         at=AT,
         volts=np.array([feed.volts or np.nan for feed in network.feeds]),

@@ -43,7 +43,7 @@ from collectors.codecs.topics import common, matcher
 from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from collectors.publish import Broker
-from dcim.app import models, training
+from dcim.app import inventory_file, models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
@@ -53,6 +53,7 @@ from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
+from dcim.app.planning import Planning, placements_of
 from dcim.app.recorded import Recording
 from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
@@ -74,10 +75,11 @@ from dcim.app.settings import (
 )
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
-from dcim.core import account
+from dcim.core import account, claims
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import FindingKind
+from dcim.core.inventory import Origin
 from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
@@ -227,10 +229,24 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
             await watch.between(change)
 
+        planning = Planning(_claims(settings), _placed(settings), lambda: watch.plant, lambda: watch.latest, clock)
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         energy = Energy.of(settings.boundaries, settings.costs)
         context = Context(
-            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox, energy
+            watch,
+            store,
+            ledger,
+            pace,
+            condition,
+            engine,
+            hub,
+            running,
+            upkeep,
+            clock,
+            started,
+            outbox,
+            planning,
+            energy,
         )
         return Service(
             context=context,
@@ -776,10 +792,23 @@ async def journal_log(settings: Settings, start: datetime, end: datetime) -> Seq
 
 
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
+    """Where things stand: as `[[assets]]` says, else as the inventory does."""
+    return placements_of(claims.merge(_claims(settings))) | _placed(settings)
+
+
+def _placed(settings: Settings) -> dict[AssetKey, Placement]:
     return {
         AssetKey(asset.site, asset.id): Placement(asset.hall, asset.row, asset.position, asset.rated_power_kw)
         for asset in settings.assets
     }
+
+
+def _claims(settings: Settings) -> list[claims.Claim]:
+    """What settings and NetBox say of the inventory. Raises Permanent for a file that is none."""
+    said = list(settings.inventory.claims(Origin.TOML))
+    if settings.inventory.imported is not None:
+        said += inventory_file.load(settings.inventory.imported, Origin.NETBOX)
+    return said
 
 
 def _remembered(store: TelemetryStore, started: datetime) -> Latest:

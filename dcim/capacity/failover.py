@@ -65,8 +65,12 @@ def worst(network: Network, loads: Loads) -> Worst:
         chunk = candidates[start : start + AT_ONCE]
         lost = np.zeros((len(network.feeds), len(chunk)), np.bool_)
         lost[chunk, range(len(chunk))] = True
+        if network.tree:
+            _along(network, loads, lost, np.array(chunk, np.intp), Worst(kva, by, unsure))
+            continue
         after = _after(network, loads, lost)
         unsure |= np.logical_or.reduce(np.isnan(after.feed_kva), axis=(1, 2))
+        after.feed_kva[~after.alive] = np.nan
         _raise(kva, by, after.feed_kva, np.array(chunk, np.intp))
     _taps(network, loads, kva, by, unsure)
     return Worst(kva, by, unsure)
@@ -80,6 +84,62 @@ def _raise(kva: Floats, by: Numbers, after: Floats, of: Numbers) -> None:
     by[worse] = of[loss[worse]]
     highest = np.fmax.reduce(after, axis=1, initial=-np.inf)
     np.fmax(kva, np.where(np.isinf(highest), np.nan, highest), out=kva, where=~np.isnan(kva))
+
+
+def _along(network: Network, loads: Loads, lost: Bools, of: Numbers, so_far: Worst) -> None:
+    """As `_raise` after `_after`, where nothing has two feeders: only what moves is looked at, along its ways up."""
+    alive = network.alive(lost | loads.dead[:, None])
+    was = network.alive(loads.dead)[network.cord_feed]
+    live = alive[network.cord_feed]
+    cord, loss = np.nonzero(live != was[:, None])
+    pairs = np.unique(network.cord_rack[cord] * len(of) + loss)
+    rack, loss = np.divmod(pairs, len(of))
+    # Every cord of every rack that a loss touches.
+    first, number = np.searchsorted(network.cord_rack, rack), network.cords[rack]
+    pair = np.repeat(np.arange(len(pairs)), number)
+    cord = np.arange(len(pair)) - np.repeat(np.cumsum(number) - number, number) + first[pair]
+    loss = loss[pair]
+    moved = _shared_out(loads.cord_kva[cord], live[cord, loss], pair, len(pairs)) - loads.cord_kva[cord]
+    parent = np.full(len(network.feeds), -1, np.intp)
+    parent[network.child] = network.parent
+    here, keys, deltas = network.cord_feed[cord], [], []
+    while len(here):
+        keys.append(here * len(of) + loss)
+        deltas.append(moved)
+        up = parent[here] >= 0
+        here, loss, moved = parent[here[up]], loss[up], moved[up]
+    if not keys:
+        return
+    key, where = np.unique(np.concatenate(keys), return_inverse=True)
+    delta = np.zeros((len(key), 3))
+    np.add.at(delta, where, np.concatenate(deltas))
+    feed, loss = np.divmod(key, len(of))
+    keep = alive[feed, loss]
+    feed, loss, after = feed[keep], loss[keep], loads.feed_kva[feed[keep]] + delta[keep]
+    so_far.unsure[feed[np.logical_or.reduce(np.isnan(after), axis=1)]] = True
+    peak = np.fmax.reduce(after, axis=1, initial=-np.inf)
+    order = np.argsort(peak, kind="stable")
+    highest = np.full(len(network.feeds), -1, np.intp)
+    highest[feed[order]] = order  # the last one written is the highest
+    feeds = np.flatnonzero(highest >= 0)
+    worse = peak[highest[feeds]] > np.fmax.reduce(so_far.kva[feeds], axis=1, initial=-np.inf) + 1e-12
+    so_far.by[feeds[worse]] = of[loss[highest[feeds[worse]]]]
+    raised = so_far.kva.copy()
+    np.fmax.at(raised, feed, after)
+    np.copyto(so_far.kva, raised, where=~np.isnan(so_far.kva))
+
+
+def _shared_out(kva: Floats, live: Bools, group: Numbers, groups: int) -> Floats:
+    """Loads by phase of cords in groups when these are live: the live ones take all, in the proportion in which they
+    carried theirs; equally where they carried nothing."""
+    whole, left, number = np.zeros((groups, 3)), np.zeros((groups, 3)), np.zeros(groups)
+    np.add.at(whole, group, kva)
+    np.add.at(left, group, np.where(live[:, None], kva, 0.0))
+    np.add.at(number, group, live.astype(np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled, equal = kva * (whole / left)[group], (whole / number[:, None])[group]
+    taken = np.where(left[group] > 0.0, scaled, equal)
+    return np.where(live[:, None], np.where(np.isnan(left[group]), np.nan, taken), 0.0)
 
 
 def _apart(network: Network) -> list[int]:
@@ -141,17 +201,6 @@ def _after(network: Network, loads: Loads, lost: Bools) -> After:
 
 def _moved(network: Network, loads: Loads, live: Bools) -> Floats:
     """Loads of cords when these are live: by cord, loss and phase."""
-    base = loads.cord_kva[:, None, :]
-    rack, size = network.cord_rack, len(network.racks)
-    whole = np.zeros((size, 3))
-    np.add.at(whole, rack, loads.cord_kva)
-    carried = np.where(live[:, :, None], base, 0.0)
-    left = np.zeros((size, live.shape[1], 3))
-    np.add.at(left, rack, carried)
-    number = np.zeros((size, live.shape[1]))
-    np.add.at(number, rack, live.astype(np.float64))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = carried * (whole[:, None, :] / left)[rack]
-        equal = (whole[:, None, :] / number[:, :, None])[rack]
-    moved = np.where(live[:, :, None], np.where(left[rack] > 0.0, scaled, equal), 0.0)
-    return np.where(live[:, :, None] & np.isnan(left[rack]), np.nan, moved)
+    racks = len(network.racks)
+    moved = [_shared_out(loads.cord_kva, live[:, loss], network.cord_rack, racks) for loss in range(live.shape[1])]
+    return np.stack(moved, axis=1)

@@ -93,49 +93,66 @@ def headroom(unit: Unit, limits: Limits, loads: Loads) -> Headroom:
     Of several racks it is what they may draw more together, filled up one after the other: never more than is
     possible, and all of it where feeds come in pairs with the same racks on both.
     """
-    period = Period(loads.at, loads.at)
+    period, boundary = Period(loads.at, loads.at), _boundary(unit)
     touched = {hold.limit for rack in unit.racks for hold in limits.holds[rack]}
     strains = [_strain(unit, resource, limits, touched, period) for resource in POWER]
     strains.append(_space(unit, limits, period))
-    known = [strain for strain in strains if strain.headroom.value is not None and strain.resource in POWER]
-    boundary = _boundary(unit)
-    if not known:
-        why = "; ".join(sentence for strain in strains for sentence in strain.unknown[:1]) or "it has no racks"
+    unknown = [sentence for strain in strains for sentence in strain.unknown]
+    # A contract or a hall's air alone says nothing of what one rack may draw.
+    able = [rack for rack in unit.racks if _own(limits, rack)]
+    value = fill(able, limits, POWER)
+    if value is None:
+        why = unknown[0] if unknown else "it has no racks"
         return Headroom(unit, missing("kW", period, boundary, why), None, tuple(strains))
-    value = fill(unit.racks, limits, POWER)
+    known = [strain for strain in strains if strain.headroom.value is not None and strain.resource in POWER]
     binding = min(known, key=lambda strain: (strain.headroom.value or 0.0, list(Resource).index(strain.resource)))
     measured = [limits.limits[number].measured for number in touched]
-    unknown = [sentence for strain in strains for sentence in strain.unknown]
     why = f"{binding.resource} of {binding.tightest.at if binding.tightest else unit.id} stops it"
+    if len(able) < len(unit.racks):
+        why += f"; {len(unit.racks) - len(able)} racks are left out, for nobody knows what they may draw"
     if unknown:
         why += f"; may be less: {unknown[0]}"
         why += f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-    kind = FigureKind.ESTIMATED
     coverage = 100.0 * sum(measured) / len(measured)
-    return Headroom(unit, Figure(value, "kW", kind, coverage, period, boundary, why), binding, tuple(strains))
+    figure = Figure(value, "kW", FigureKind.ESTIMATED, coverage, period, boundary, why)
+    return Headroom(unit, figure, binding, tuple(strains))
 
 
-def fill(racks: Iterable[int], limits: Limits, resources: Sequence[Resource]) -> float:
-    """What racks may draw more together, kW, over the limits of these resources that are known; infinite where none
-    is. Overloaded limits leave 0."""
+def _own(limits: Limits, rack: int) -> bool:
+    """Whether a rack's own rating, or one of its feeds, is a limit that is known."""
+    return limits.limits[rack].spare is not None or any(
+        limits.limits[number].resource in (Resource.BREAKER, Resource.FAILOVER)
+        and limits.limits[number].spare is not None
+        for number, _ in limits.holds[rack]
+    )
+
+
+def fill(racks: Iterable[int], limits: Limits, resources: Sequence[Resource]) -> float | None:
+    """What racks may draw more together, kW, over the limits of these resources that are known; overloaded ones leave
+    0. Racks that none of them holds are left out; None where that is all of them."""
     left: dict[int, float] = {}
-    sum_kw = 0.0
+    sum_kw, held = 0.0, False
     for rack in racks:
         most = math.inf
         holds = [hold for hold in limits.holds[rack] if limits.limits[hold.limit].resource in resources]
         for number, per_kw in holds:
-            spare = left.get(number)
-            if spare is None:
+            if number not in left:
                 spare = limits.limits[number].spare
-                left[number] = spare = math.inf if spare is None else spare
+                left[number] = math.inf if spare is None else spare
             if per_kw > 0.0:
-                most = min(most, max(0.0, spare) / per_kw)
+                most = min(most, max(0.0, left[number]) / per_kw)
         if math.isinf(most):
-            return math.inf
+            continue
+        held = True
         for number, per_kw in holds:
             left[number] -= most * per_kw
         sum_kw += most
-    return sum_kw
+    return sum_kw if held else None
+
+
+def _of_feed(limits: Limits, number: int) -> bool:
+    """Whether a limit is that of a feed."""
+    return limits.limits[number].resource is Resource.FAILOVER
 
 
 def _strain(unit: Unit, resource: Resource, limits: Limits, touched: Iterable[int], period: Period) -> Strain:
@@ -143,12 +160,13 @@ def _strain(unit: Unit, resource: Resource, limits: Limits, touched: Iterable[in
     unknown = _told([limit.why for number in own if (limit := limits.limits[number]).spare is None])
     known = [limit for number in own if (limit := limits.limits[number]).spare is not None]
     boundary = f"{resource} of {_boundary(unit)}"
-    if resource in (Resource.BREAKER, Resource.FAILOVER) and not own:
-        unknown = ("nobody says which feeds its racks hang on",) if unit.racks else ()
-    if resource in (Resource.FLOW, Resource.COOLING) and not own and unit.racks:
-        unknown = ()  # cooled by air
-    value = fill(unit.racks, limits, (resource,)) if known else math.inf
-    if math.isinf(value):
+    if resource is Resource.FAILOVER:
+        bare = [rack for rack in unit.racks if not any(_of_feed(limits, number) for number, _ in limits.holds[rack])]
+        if bare:
+            told = [f"nobody says which feeds {len(bare)} of its racks hang on"] if len(unit.racks) > 1 else []
+            unknown = (*(told or ["nobody says which feeds it hangs on"]), *unknown)
+    value = fill(unit.racks, limits, (resource,))
+    if value is None:
         why = unknown[0] if unknown else ("it has no racks" if not unit.racks else f"no {resource} limit holds it")
         return Strain(resource, missing("kW", period, boundary, why), _tightest(known), unknown)
     measured = sum(limit.measured for limit in known)

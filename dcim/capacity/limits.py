@@ -194,6 +194,7 @@ class _Finding:
         self.inventory, self.network, self.loads, self.worst = inventory, network, loads, worst
         self.limits: list[Limit] = []
         self.liquid, self.how = liquid_kw(network, loads)
+        self.air = np.maximum(0.0, loads.rack_kw - self.liquid)  # NaN stays NaN
         self.of_place: dict[Place, list[int]] = {}
         for number, rack in enumerate(network.racks):
             for place in {Place(rack.site, rack.hall, rack.row), Place(rack.site, rack.hall), Place(rack.site, "")}:
@@ -331,7 +332,7 @@ class _Finding:
             parts = [group.left([unit.rated_kw for unit in group.units]) for group in groups]
             capacity = None if None in parts else math.fsum(part for part in parts if part is not None)
         racks = self.of_place.get(place, [])
-        load = math.fsum(max(0.0, self.loads.rack_kw[rack] - self.liquid[rack]) for rack in racks)
+        load = math.fsum(float(self.air[rack]) for rack in racks)
         return self._add(
             Resource.AIR, place.site, place.id, "kW", capacity, load, False, "what its racks do not give to liquid"
         )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcim.core.assets import AssetKey
-from dcim.core.inventory import Cooling, CoolingUnit, Feed, Inventory, Rack
+from dcim.core.inventory import Cooling, CoolingUnit, Feed, Inventory, Place, Rack
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -65,16 +65,22 @@ class Network:
     depth: Numbers
     """By feed: the longest way from a root."""
     strangers: tuple[tuple[str, ...], ...]
-    """By feed: ids that it serves and that nobody describes as a feed or a rack."""
+    """By feed: ids that it serves and that nobody describes; what cools draws little, and is none of them."""
     groups: tuple[CoolingGroup, ...]
     groups_of: tuple[tuple[int, ...], ...]
     """By rack: numbers of the groups that cool it."""
+    feeds_of_unit: dict[AssetKey, tuple[int, ...]]
+    """Feeds of the cooling units of which somebody says what they hang on."""
+    rows: dict[Place, tuple[int, ...]]
+    """Racks by row."""
     cords: Numbers
     """By rack: how many feeds it hangs on."""
     tap: Bools
     """By feed: whether it feeds one rack and nothing else."""
     blind: Bools
     """By feed: whether it or anything behind it serves strangers, of whose other feeds nobody knows."""
+    tree: bool
+    """Whether no feed has more than one feeder."""
     feeders: tuple[tuple[int, ...], ...]
     """By feed: what feeds it directly."""
     above: tuple[frozenset[int], ...]
@@ -92,6 +98,9 @@ class Network:
         feeders one is enough."""
         alive = ~lost
         for down, up in self.steps():
+            if self.tree:
+                alive[down] &= alive[up]
+                continue
             fed = np.zeros_like(alive)
             np.logical_or.at(fed, down, alive[up])
             alive[down] &= fed[down]
@@ -127,12 +136,13 @@ def connect(inventory: Inventory) -> Network:
                 cords.append((rack_of[key], number))
             elif key in feed_of:
                 between.append((number, feed_of[key]))
-            else:
+            elif key not in inventory.cooling:
                 unlisted.append(served)
         strangers.append(tuple(unlisted))
     cords.sort()
     parent, child = np.array(between, np.intp).reshape(-1, 2).T
     cord_rack, cord_feed = np.array(cords, np.intp).reshape(-1, 2).T
+    powered = {AssetKey(feed.site, served) for feed in feeds for served in feed.serves} & inventory.cooling.keys()
     groups = _grouped(inventory, rack_of)
     groups_of: list[list[int]] = [[] for _ in racks]
     for number, group in enumerate(groups):
@@ -161,12 +171,26 @@ def connect(inventory: Inventory) -> Network:
         strangers=tuple(strangers),
         groups=groups,
         groups_of=tuple(tuple(one) for one in groups_of),
+        feeds_of_unit={
+            key: tuple(number for number, feed in enumerate(feeds) if feed.site == key.site and key.id in feed.serves)
+            for key in inventory.cooling
+            if key in powered
+        },
+        rows=_by_row(racks),
         cords=np.bincount(cord_rack, minlength=len(racks)),
         tap=(loads == 1) & (others == 0),
         blind=blind,
+        tree=all(len(ups) < 2 for ups in feeders),
         feeders=tuple(tuple(ups) for ups in feeders),
         above=above,
     )
+
+
+def _by_row(racks: Sequence[Rack]) -> dict[Place, tuple[int, ...]]:
+    rows: dict[Place, list[int]] = {}
+    for number, rack in enumerate(racks):
+        rows.setdefault(rack.place, []).append(number)
+    return {place: tuple(numbers) for place, numbers in rows.items()}
 
 
 def _above(feeders: Sequence[Sequence[int]]) -> tuple[frozenset[int], ...]:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
 import numpy as np
 
-from dcim.capacity.limits import FLOW_LPM_PER_KW, Hold, Limit, Limits, Resource, on_feeds, way
+from dcim.capacity.limits import FLOW_LPM_PER_KW, Hold, Limit, Limits, Resource, on_feeds
 from dcim.capacity.network import Floats, Network, Numbers
 from dcim.core.assets import AssetKey
 from dcim.core.inventory import Cooling, Inventory, Place, Row
@@ -85,10 +86,12 @@ class Placed:
     """As many as fit together, judged in that order; fewer than wanted where no more do."""
     stopped: Seat | None
     """The seat that came nearest when no more fitted; None where all did or there was none."""
+    silent: tuple[tuple[Place, str], ...]
+    """Rows without a seat, and why: they are full, or nobody says how many positions they have."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class RowOffer:
     """What a rack anywhere in a row would take, by limit."""
 
     place: Place
@@ -109,7 +112,7 @@ def place(inventory: Inventory, network: Network, limits: Limits, wanted: Wanted
     """
     if not 1 <= wanted.racks <= RACKS_MAX or not 0.0 < wanted.power_kw < math.inf:
         raise ValueError(f"{wanted.racks} racks of {wanted.power_kw} kW")
-    judged = [_row(inventory, network, limits, wanted, inventory.rows[row]) for row in rows]
+    judged = [judge_row(network, limits, wanted, inventory.rows[row]) for row in rows]
     left = np.array([math.nan if limit.spare is None else limit.spare for limit in limits.limits])
     sizes = np.array([limit.capacity or 1.0 for limit in limits.limits])
     seats: list[Seat] = []
@@ -118,33 +121,42 @@ def place(inventory: Inventory, network: Network, limits: Limits, wanted: Wanted
         seats += [_at(seat, position) for position in one.free]
     seats.sort(key=_order)
     chosen, stopped = _choose(judged, limits, left.copy(), sizes, wanted.racks)
-    return Placed(tuple(seats), tuple(chosen), stopped)
+    silent = tuple((one.place, one.lacks or f"row {one.place.id} is full") for one in judged if not one.free)
+    return Placed(tuple(seats), tuple(chosen), stopped, silent)
 
 
 def _choose(
-    judged: Sequence[_Row], limits: Limits, left: Floats, sizes: Floats, racks: int
+    judged: Sequence[RowOffer], limits: Limits, left: Floats, sizes: Floats, racks: int
 ) -> tuple[list[Seat], Seat | None]:
     """Seats for as many as fit, one after the other, each where it leaves most; `left` is used up meanwhile."""
-    free = [list(one.free) for one in judged]
-    found = [_judge(one, limits, left, sizes) for one in judged]
-    touched = [set(one.limits.tolist()) for one in judged]
+    able = [one for one in judged if one.free and not one.lacks and not one.unknown]
+    if not able:
+        near = [one for one in judged if one.free]
+        return [], _at(_judge(near[0], limits, left, sizes), near[0].free[0]) if near else None
+    # Rows × limits, the shorter ones filled up with a limit that never binds.
+    widest = max(len(one.limits) for one in able)
+    numbers, takes = np.full((len(able), widest), len(left), np.intp), np.zeros((len(able), widest))
+    for row, one in enumerate(able):
+        numbers[row, : len(one.limits)], takes[row, : len(one.limits)] = one.limits, one.takes
+    left, sizes = np.append(left, np.inf), np.append(sizes, 1.0)
+    free = [list(one.free) for one in able]
     chosen: list[Seat] = []
     while len(chosen) < racks:
-        open_ = [number for number in range(len(judged)) if free[number]]
-        if not open_:
+        margins = ((left[numbers] - takes) / sizes[numbers]).min(axis=1)
+        margins[[not one for one in free]] = -np.inf
+        best = int(margins.argmax())
+        if not free[best]:
             return chosen, None
-        best = min(open_, key=lambda number: _order(found[number]))
-        if not found[best].fits:
-            return chosen, _at(found[best], free[best][0])
-        chosen.append(_at(found[best], free[best].pop(0)))
-        np.subtract.at(left, judged[best].limits, judged[best].takes)
-        for number in open_:
-            if touched[number] & touched[best]:
-                found[number] = _judge(judged[number], limits, left, sizes)
+        seat = _at(_judge(able[best], limits, left, sizes), free[best][0])
+        if not seat.fits:
+            return chosen, seat
+        chosen.append(seat)
+        free[best].pop(0)
+        left[able[best].limits] -= able[best].takes
     return chosen, None
 
 
-def _judge(row: _Row, limits: Limits, left: Floats, sizes: Floats) -> Seat:
+def _judge(row: RowOffer, limits: Limits, left: Floats, sizes: Floats) -> Seat:
     """One rack anywhere in a row."""
     if row.lacks or row.unknown:
         why = row.lacks or f"cannot tell: {row.unknown[0]}"
@@ -164,12 +176,13 @@ def _judge(row: _Row, limits: Limits, left: Floats, sizes: Floats) -> Seat:
                 assumed=row.assumed)  # fmt: skip
 
 
-def _row(inventory: Inventory, network: Network, limits: Limits, wanted: Wanted, row: Row) -> _Row:
-    free, lacks = _free(inventory, network, row)
+def judge_row(network: Network, limits: Limits, wanted: Wanted, row: Row) -> RowOffer:
+    """What one wanted rack would take, by limit, anywhere in a row."""
+    free, lacks = _free(network, row)
     if lacks:
         # Without the count of positions there is no place to name: the row stands for itself.
-        return _Row(row.place, (), np.zeros(0, np.intp), np.zeros(0), lacks, (), "")
-    feeds, cooling, assumed = _neighbours(inventory, network, row)
+        return RowOffer(row.place, (), np.zeros(0, np.intp), np.zeros(0), lacks, (), "")
+    feeds, cooling, assumed = neighbours(network, row)
     holds, lacks = _power(network, limits, wanted, feeds)
     cooled, lacking = _cooled(network, limits, wanted, row, cooling)
     lacks = lacks or lacking
@@ -179,21 +192,21 @@ def _row(inventory: Inventory, network: Network, limits: Limits, wanted: Wanted,
     for number, per_kw in (*limits.of_row.get(row.place, ()), *holds, *cooled):
         takes[number] = takes.get(number, 0.0) + per_kw * wanted.power_kw
     unknown = tuple(dict.fromkeys(limits.limits[number].why for number in takes if limits.limits[number].spare is None))
-    return _Row(
+    return RowOffer(
         row.place, free, np.array(list(takes), np.intp), np.array(list(takes.values())), lacks, unknown, assumed
     )
 
 
-def _free(inventory: Inventory, network: Network, row: Row) -> tuple[tuple[int, ...], str]:
+def _free(network: Network, row: Row) -> tuple[tuple[int, ...], str]:
     if row.positions is None:
         return (), f"nobody gives the number of positions of row {row.place.id}"
-    taken = {rack.position for rack in network.racks if rack.place == row.place}
+    taken = {network.racks[rack].position for rack in network.rows.get(row.place, ())}
     return tuple(position for position in range(1, row.positions + 1) if position not in taken), ""
 
 
-def _neighbours(inventory: Inventory, network: Network, row: Row) -> tuple[list[int], list[int], str]:
+def neighbours(network: Network, row: Row) -> tuple[list[int], list[int], str]:
     """Feeds and cooling groups of a free position, as the row says or its neighbours have it."""
-    here = [number for number, rack in enumerate(network.racks) if rack.place == row.place]
+    here = network.rows.get(row.place, ())
     assumed = []
     if row.feeds:
         feeds = [number for one in row.feeds if (number := network.feed_of.get(AssetKey(row.site, one))) is not None]
@@ -224,26 +237,30 @@ def _power(network: Network, limits: Limits, wanted: Wanted, feeds: list[int]) -
     """What holds the power of a new rack, and why it cannot have the redundancy that it wants."""
     if not feeds:
         return [], "nobody says which feeds a rack here would hang on; give the row's feeds"
-    if wanted.redundancy is Redundancy.NONE:
-        # It may hang on one feed; that one stands in for others too, so failover counts there as well.
-        def slack(feed: int) -> float:
-            spares = (limits.limits[first + feed].spare for first in (limits.feed_breaker, limits.feed_failover))
-            return min(-math.inf if spare is None else spare for spare in spares)
 
+    def slack(feed: int) -> float:
+        # Who hangs on one feed stands in the way of whoever counts on it, so failover counts for it too.
+        spares = (limits.limits[first + feed].spare for first in (limits.feed_breaker, limits.feed_failover))
+        return min(-math.inf if spare is None else spare for spare in spares)
+
+    if wanted.redundancy is Redundancy.NONE:
         best = max(feeds, key=lambda feed: (slack(feed), -feed))
         return on_feeds(network, [best], limits.feed_breaker, limits.feed_failover), ""
-    if len(feeds) < 2:
+    if len(feeds) == 1:
         return [], f"{network.feeds[feeds[0]].id} is the only feed here, so nothing is {wanted.redundancy}"
-    shared = set.intersection(*({feed, *network.above[feed]} for feed in feeds))
-    if shared:
-        names = ", ".join(sorted(network.feeds[one].id for one in shared))
-        return [], f"both ways come through {names}, so nothing here is {wanted.redundancy}"
-    if wanted.redundancy is Redundancy.DOUBLE:
-        # Either of two ways carries all of it: where there are more feeds, it hangs on two of them.
-        alone = way(network, feeds[:2])
-        holds = [Hold(limits.feed_breaker + feed, now) for feed, (now, _) in alone.items()]
-        return holds + [Hold(limits.feed_failover + feed, after) for feed, (_, after) in alone.items()], ""
-    return on_feeds(network, feeds, limits.feed_breaker, limits.feed_failover), ""
+    ways = {feed: {feed, *network.above[feed]} for feed in feeds}
+    if wanted.redundancy is Redundancy.SPARE:
+        shared = set.intersection(*ways.values())
+        if not shared:
+            return on_feeds(network, feeds, limits.feed_breaker, limits.feed_failover), ""
+    else:
+        pairs = [pair for pair in combinations(feeds, 2) if not ways[pair[0]] & ways[pair[1]]]
+        if pairs:
+            pair = max(pairs, key=lambda pair: (min(map(slack, pair)), -pair[0], -pair[1]))
+            return on_feeds(network, pair, limits.feed_breaker, limits.feed_failover), ""
+        shared = ways[feeds[0]] & ways[feeds[1]]
+    names = ", ".join(sorted(network.feeds[one].id for one in shared))
+    return [], f"its ways all come through {names}, so nothing here is {wanted.redundancy}"
 
 
 def _cooled(network: Network, limits: Limits, wanted: Wanted, row: Row, groups: list[int]) -> tuple[list[Hold], str]:

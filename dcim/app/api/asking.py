@@ -20,7 +20,6 @@ from dcim.core.assets import AssetKey
 from dcim.core.inventory import Inventory
 from dcim.core.plant import Plant
 
-NOTHING_SAID = Inventory()
 SCOPES_MAX = 200
 """Scopes of one question."""
 WINDOW = "24h"
@@ -76,7 +75,7 @@ def layout_of(request: Request) -> Layout:
     """What stands where, as it is known now."""
     layouts: Layouts = request.app.state.layouts
     context: Context = request.app.state.context
-    return layouts.of(context.watch.plant, NOTHING_SAID)
+    return layouts.of(context.watch.plant, context.planning.inventory)
 
 
 LayoutNow = Annotated[Layout, Depends(layout_of)]

@@ -17,6 +17,7 @@ from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
+from dcim.app.planning import Planning
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
@@ -41,6 +42,7 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    planning: Planning
     energy: Energy
 
 
