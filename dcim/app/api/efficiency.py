@@ -233,6 +233,12 @@ def _efficiencies(_: Context, of: Survey, past: history.Past, period: Period) ->
     return figures(of, past.grid, period)
 
 
+def costs_of(ctx: Context, layout: Layout, scope: Scope, period: Period) -> list[Efficiency]:
+    """What a kWh and a GPU-hour of a site or hall cost over a period. Blocking."""
+    of, past = _read(ctx, layout, scope, period)
+    return _costs(ctx, of, past, period)
+
+
 def _costs(ctx: Context, of: Survey, past: history.Past, period: Period) -> list[Efficiency]:
     scope = of.boundary.scope
     by_rack = gpus_by_rack(of.layout.plant, "GpuPower")

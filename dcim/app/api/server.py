@@ -28,6 +28,7 @@ from dcim.app.api import (
     rules,
     stream,
     utilization,
+    work,
 )
 from dcim.app.api.answers import Answers
 from dcim.app.api.asking import Layouts
@@ -76,6 +77,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         ledger,
         utilization,
         efficiency,
+        work,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
