@@ -28,6 +28,7 @@ POWER_FACTOR = 0.95
 """Of a load whose power factor nobody measures. [E] Below what servers' supplies have, so that it never flatters."""
 DEAD_SHARE = 0.1
 """A feed whose voltage is below this share of its own is dead."""
+DEAD_V = 1.0
 DELTA_K_MIN = 1.0
 """Below this difference between return and supply, heat is too uncertain to tell anything from."""
 _PHASES = ("A", "B", "C")
@@ -139,7 +140,8 @@ def read(network: Network, gauges: Gauges, latest: Latest, at: datetime, fluid: 
     feeds = network.feeds
     measured_v = take(gauges.volts)
     volts, rated = _volts(network, measured_v)
-    dead = measured_v < DEAD_SHARE * volts
+    # What has next to no volts is dead whatever it should have: nobody may say what that is.
+    dead = (measured_v < DEAD_SHARE * volts) | (measured_v < DEAD_V)
     factor = take(gauges.power_factor)
     factor[(factor <= 0.0) | (factor > 1.0)] = np.nan
     amps = take(gauges.phase)
@@ -232,13 +234,20 @@ def _volts(network: Network, measured: Floats) -> tuple[Floats, Bools]:
     """Rated volts, else what is measured (where that is more than nothing), else those of a neighbour."""
     rated = np.array([np.nan if feed.volts is None else feed.volts for feed in network.feeds])
     said = ~np.isnan(rated)
-    volts = np.where(said, rated, np.where(measured > 1.0, measured, np.nan))
+    volts = np.where(said, rated, np.where(measured >= DEAD_V, measured, np.nan))
     for _ in range(int(network.depth.max(initial=0)) + 1):
         if not np.isnan(volts).any():
             break
         for here, there in ((network.child, network.parent), (network.parent, network.child)):
             lacking = np.isnan(volts[here]) & ~np.isnan(volts[there])
             volts[here[lacking]] = volts[there[lacking]]
+    if np.isnan(volts).any() and not np.isnan(volts).all():
+        # A whole side without voltage: that of the rest of its site.
+        sites = np.array([feed.site for feed in network.feeds])
+        for site in set(sites[np.isnan(volts)].tolist()):
+            here = sites == site
+            if not np.isnan(volts[here]).all():
+                volts[here & np.isnan(volts)] = np.nanmedian(volts[here])
     return volts, said
 
 

@@ -23,12 +23,12 @@ from tests.contract.test_efficiency_api import SET, metered
 
 PAIRS: list[tuple[Any, type[BaseModel]]] = [
     (api.Scope, utilization.ScopeBody),
-    (api.Against, utilization.CapacityBody),
+    (api.Against, utilization.AgainstBody),
     (api.Previous, utilization.PreviousBody),
-    (api.Series, utilization.SeriesBody),
+    (api.Series, utilization.UsageSeriesBody),
     (api.Usage, utilization.UsageBody),
     (api.Utilization, utilization.UtilizationBody),
-    (api.Figure, efficiency.FigureBody),
+    (api.Figure, efficiency.NamedFigureBody),
     (api.Figures, efficiency.EfficiencyBody),
     (api.Efficiencies, efficiency.EfficienciesBody),
     (api.ReportLine, efficiency.ReportLineBody),

@@ -32,7 +32,7 @@ REPORT_FROM_KW = 500.0
 """Installed IT power from which Delegated Regulation (EU) 2024/1364 asks for a report."""
 
 
-class FigureBody(BaseModel):
+class NamedFigureBody(BaseModel):
     """One figure, with where it comes from."""
 
     name: str = Field(examples=["PUE"])
@@ -52,7 +52,7 @@ class EfficiencyBody(BaseModel):
 
     scope: str
     role: str = Field(description="What its site is for, as the inventory says: training_hub, inference_zone, …")
-    figures: list[FigureBody]
+    figures: list[NamedFigureBody]
 
 
 class EfficienciesBody(BaseModel):

@@ -16,9 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dashboards.console import PAGES, POLICY
 from dcim.app.api import (
     alarms,
+    capacity,
     efficiency,
     hall,
     health,
+    inventory,
     kpis,
     ledger,
     maintenance,
@@ -75,6 +77,8 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         rules,
         hall,
         ledger,
+        inventory,
+        capacity,
         utilization,
         efficiency,
         work,

@@ -49,7 +49,7 @@ class ScopeBody(BaseModel):
     racks: int = Field(description="Racks in it.")
 
 
-class CapacityBody(BaseModel):
+class AgainstBody(BaseModel):
     """What the use is compared with."""
 
     what: Literal["rating", "contract", "failover_safe"] = Field(
@@ -79,7 +79,7 @@ class PreviousBody(BaseModel):
     change_pct: float | None = Field(description="100 × (mean − mean before) ÷ mean before, %.")
 
 
-class SeriesBody(BaseModel):
+class UsageSeriesBody(BaseModel):
     """Time-weighted means of equal steps."""
 
     step_s: int
@@ -118,9 +118,9 @@ class UsageBody(BaseModel):
     energy_kwh: float | None = Field(
         default=None, description="Of power and heat: Σ kW × h over the time for which it is known, kWh."
     )
-    against: list[CapacityBody]
+    against: list[AgainstBody]
     previous: PreviousBody | None = None
-    series: SeriesBody | None = None
+    series: UsageSeriesBody | None = None
 
 
 class UtilizationBody(BaseModel):
