@@ -17,6 +17,8 @@ from rich.table import Table
 from dcim.client import Client, Figure, Usage
 from dcim.core.errors import Permanent
 
+WIDTH = 200
+"""Columns where there is no terminal."""
 RECORDS_BYTES_MAX = 60_000
 """Of job records that go out at once; the service takes 64 kB."""
 
@@ -160,7 +162,7 @@ def _table(*heads: str) -> Table:
 
 
 def _print(table: Table, title: str = "", notes: Sequence[str] = ()) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     if title:
         console.print(title)
     console.print(table)

@@ -151,7 +151,9 @@ def _tell(
     for row, part in enumerate(of.parts):
         mute = [*part.silent, *(one.asset for one in part.meters if not said[number_of[id(one)]])]
         names = tuple(key.id for key in mute[:NAMED_MAX])
-        kind, boundary, why = _provenance(of, part, float(shares[row]), len(mute), float(covered[row]))
+        kind, boundary, why = _provenance(
+            of, part, float(shares[row]), len(mute), float(covered[row]), grid.steps.number
+        )
         absent = (part.scope, FigureKind.MISSING, 0.0, boundary, _why_not(of, part), len(part.meters), names, len(mute))
         if np.isnan(mean[row]):
             told.append(Usage(*absent))
@@ -177,7 +179,9 @@ def _tell(
     return told
 
 
-def _provenance(of: Survey, part: Part, share: float, mute: int, covered: float) -> tuple[FigureKind, str, str]:
+def _provenance(
+    of: Survey, part: Part, share: float, mute: int, covered: float, grid_steps: int
+) -> tuple[FigureKind, str, str]:
     if part.own and part.meters:
         one = part.meters[0]
         return one.kind, one.boundary, one.why
@@ -189,14 +193,16 @@ def _provenance(of: Survey, part: Part, share: float, mute: int, covered: float)
     if mute:
         less = ", so the true figure is larger wherever they use any" if what == "sum" else ""
         reasons.append(f"{mute} of {count} were not measured{less}")
-    if share < 0.9995 and not mute:
+    edge = 1.0 / grid_steps  # where all begin or end together, within one step
+    if share < covered - 0.005 - edge and not mute and len(part.meters) > 1:
         reasons.append("gaps of single meters are bridged with their own means of the period")
     if any(one.kind is FigureKind.ESTIMATED for one in part.meters):
         reasons.append("some parts are estimated themselves")
     kind = FigureKind.ESTIMATED if reasons else FigureKind.MEASURED
     if covered < 0.9995:
         reasons.append(f"for {1.0 - covered:.1%} of the time it is not known")
-    return kind, boundary, "; ".join([f"{what} of {count - mute} meters", *reasons])
+    head = f"{what} of {count - mute} meters" if count > 1 else "its only meter"
+    return kind, boundary, "; ".join([head, *reasons])
 
 
 def _kinds(layout: Layout, part: Part) -> str:

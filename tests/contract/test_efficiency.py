@@ -94,7 +94,7 @@ def test_the_ratios_by_hand():
 
 def test_the_label_says_category_and_period():
     told, _ = tell()
-    assert told["PUE"].label == "PUE3, interim: over 1 days, not a year"
+    assert told["PUE"].label == "PUE3, interim: over 24 hours, not a year"
     year, _ = tell(hours=24 * 365)
     assert year["PUE"].label == "PUE3, annual"
     partly, _ = tell(hours=24 * 365, gaps={"GRID": slice(0, 24 * 100)})
