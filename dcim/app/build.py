@@ -49,6 +49,7 @@ from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
+from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.norms import NormsFile
@@ -231,8 +232,22 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
 
         planning = Planning(_claims(settings), _placed(settings), lambda: watch.plant, lambda: watch.latest, clock)
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
+        energy = Energy.of(settings.boundaries, settings.costs)
         context = Context(
-            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox, planning
+            watch,
+            store,
+            ledger,
+            pace,
+            condition,
+            engine,
+            hub,
+            running,
+            upkeep,
+            clock,
+            started,
+            outbox,
+            planning,
+            energy,
         )
         return Service(
             context=context,

@@ -14,7 +14,6 @@ import httpx
 
 from dcim.app.build import build
 from dcim.app.clock import Clock
-from dcim.app.inventory_settings import InventorySettings
 from dcim.app.service import Service
 from dcim.app.settings import Alarms, BrokerSource, Http, ListenerSource, Notices, PlacedAsset, Settings, Store
 from dcim.core.ports import Batch, Message
@@ -65,17 +64,17 @@ def inside(
     sources: tuple[BrokerSource | ListenerSource, ...] = (EAR,),
     rules: Path | None = None,
     notices: Notices | None = None,
-    inventory: InventorySettings | None = None,
+    **more: Any,
 ) -> None:
-    """Runs a scenario against a service that lives as long as it."""
+    """Runs a scenario against a service that lives as long as it. more: other tables of the settings."""
     settings = Settings(
         sources=sources,
         store=store,
         alarms=Alarms(journal=journal, tick_s=tick_s, rules=rules),
         http=Http(bind="127.0.0.1:0"),
         notices=notices or Notices(),
-        inventory=inventory or InventorySettings(),
         assets=(PlacedAsset(site=SITE, id="R1", hall="Hall 2", row="C", position=7, rated_power_kw=120),),
+        **more,
     )
 
     async def run() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -14,7 +16,9 @@ from alerts.lifecycle import State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice
 from dcim.app import cli
+from dcim.app.api.utilization import utilization
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
+from dcim.app.energy_settings import EnergyBoundary, SiteCosts
 from dcim.app.kpis import KpisBody
 from dcim.app.settings import (
     Alarms,
@@ -33,8 +37,17 @@ from dcim.app.settings import (
     Tls,
     WebhookReceiver,
 )
+from dcim.capacity.cost import Terms, costs
+from dcim.capacity.efficiency import Boundary, figures, survey, yearly
+from dcim.capacity.provenance import Period
+from dcim.capacity.scopes import Scope, lay_out
+from dcim.capacity.spans import Grid, Lattice
+from dcim.capacity.utilization import RESOURCES
 from dcim.core.findings import FindingKind
+from dcim.core.inventory import Inventory
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
+from dcim.core.plant import Plant
+from dcim.core.times import EPOCH
 from dcim.sim import scenario
 from dcim.sim.faults import KINDS
 from dcim.sim.hall import HallSettings
@@ -52,7 +65,7 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
-    Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours,
+    Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours, EnergyBoundary, SiteCosts,
 ]  # fmt: skip
 
 
@@ -140,6 +153,23 @@ def test_every_option_and_figure_of_how_well_alarms_work_has_its_line() -> None:
     lists = {name.removesuffix("_total").removesuffix("_share") for name in KpisBody.model_fields}
     told = lists - {"start", "end", "operators", "stale", "flood"} | {"windows_over_ten", "stale_total"}
     assert told <= rows("kpis.md")
+
+
+def test_every_parameter_and_resource_of_utilization_has_its_line() -> None:
+    asked = inspect.signature(utilization).parameters.keys() - {"request", "ctx", "layout"}
+    assert asked | set(RESOURCES) <= rows("utilization.md")
+
+
+def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
+    scope = Scope("site", "s")
+    of = survey(lay_out(Plant(), Inventory()), Boundary(scope))
+    none = np.zeros((0, 1))
+    grid = Grid(Lattice(0, 1, 1), np.ones(1), none, none, none)
+    period = Period(EPOCH, EPOCH + timedelta(hours=1))
+    told = {one.name for one in [*figures(of, grid, period), *costs(of, grid, period, Terms(), 0)]}
+    assert told <= rows("efficiency.md")
+    text = (DOCS / "efficiency.md").read_text()
+    assert {line.symbol for line in yearly(of, grid, period) if line.symbol not in text} == set()
 
 
 def test_every_metric_has_its_line() -> None:

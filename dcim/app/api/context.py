@@ -15,6 +15,7 @@ from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
+from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.planning import Planning
 from dcim.app.upkeep import Upkeep
@@ -42,6 +43,7 @@ class Context:
     started: datetime
     outbox: Outbox
     planning: Planning
+    energy: Energy
 
 
 def of(request: Request) -> Context:

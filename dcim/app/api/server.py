@@ -17,6 +17,7 @@ from dashboards.console import PAGES, POLICY
 from dcim.app.api import (
     alarms,
     capacity,
+    efficiency,
     hall,
     health,
     inventory,
@@ -28,7 +29,11 @@ from dcim.app.api import (
     readings,
     rules,
     stream,
+    utilization,
+    work,
 )
+from dcim.app.api.answers import Answers
+from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -61,6 +66,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         max_body_size=BODY_BYTES_MAX,
     )
     app.state.context = context
+    app.state.answers, app.state.layouts = Answers(), Layouts()
     problems.install(app)
     for routes in (
         plant,
@@ -73,6 +79,9 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         ledger,
         inventory,
         capacity,
+        utilization,
+        efficiency,
+        work,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")
