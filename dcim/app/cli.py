@@ -32,11 +32,25 @@ app.add_typer(alarms, name="alarms")
 notices = typer.Typer(no_args_is_help=True, help="Notices: who was told of alarms, and who was not.")
 app.add_typer(notices, name="notices")
 
+inventory = typer.Typer(no_args_is_help=True, help="What stands where, and what it is rated for.")
+app.add_typer(inventory, name="inventory")
+
+query = typer.Typer(no_args_is_help=True, help="Questions to a running service: tables, or JSON with --json.")
+app.add_typer(query, name="query")
+
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings in TOML; environment variables go over them.")]
 To = Annotated[str, typer.Option("--to", help="Where to publish: mqtt://host:port or mqtts://host:port.")]
 User = Annotated[str | None, typer.Option("--user", help="Name to sign in with.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", help="File whose first line is the password.")]
 CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Authorities that the other end must be signed by.")]
+
+Url = Annotated[str, typer.Option("--url", help="Where the service is.", envvar="DCIM_URL")]
+Asked = Annotated[list[str], typer.Argument(help="Scopes: site/S, hall/S/H, row/S/H/R or asset/S/ID.")]
+During = Annotated[
+    str | None, typer.Option("--window", help="90m, 24h, 30d, yesterday, last_month, 2026-11 …; 24h if left out.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The API's own answer.")]
+HERE = "http://127.0.0.1:8080"
 
 
 @app.command(epilog="Example: dcim demo --port 8080")
@@ -88,6 +102,60 @@ def store_init(
 
     for line in asyncio.run(init_store(load(config), dry_run=dry_run, shorten=shorten)):
         typer.echo(line)
+
+
+@inventory.command("import", epilog="Example: dcim inventory import --config site.toml --dry-run")
+def inventory_import(
+    config: Config,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+) -> None:
+    """Reads NetBox into the file inventory.imported, says what changed and what was left out. The service takes it in
+    at its next start."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.app.build import import_inventory  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    settings = load(config)
+    lines = inventory_file.take_in(settings.inventory, lambda: import_inventory(settings), dry_run=dry_run)
+    for line in lines:
+        typer.echo(line)
+
+
+@inventory.command("export", epilog="Example: dcim inventory export --config site.toml --from-bus > inventory.toml")
+def inventory_export(
+    config: Config,
+    from_bus: Annotated[
+        bool, typer.Option("--from-bus", help="With what the bus said, from the store; not while the service runs.")
+    ] = False,
+) -> None:
+    """Writes the inventory as TOML, with who said each figure as a remark, and conflicts on standard error."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.app.build import listed_inventory  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    found = listed_inventory(load(config), from_bus=from_bus)
+    typer.echo(inventory_file.dump(found), nl=False)
+    for conflict in found.conflicts:
+        typer.echo(f"conflict: {conflict.why}", err=True)
+
+
+@inventory.command("diff", epilog="Example: dcim inventory diff before.toml after.toml")
+def inventory_diff(
+    before: Annotated[Path, typer.Argument(help="Inventory file.")],
+    after: Annotated[Path, typer.Argument(help="Inventory file.")],
+) -> None:
+    """Says what came (+), went (-) and changed (~) from one inventory file to another; exit status 1 where anything
+    did."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.core.claims import differences, merge  # noqa: PLC0415
+    from dcim.core.inventory import Origin  # noqa: PLC0415
+
+    old, new = (merge(inventory_file.load(file, Origin.TOML)) for file in (before, after))
+    lines = differences(old, new)
+    for line in lines:
+        typer.echo(line)
+    if lines:
+        raise typer.Exit(1)
 
 
 @alarms.command("verify", epilog="Example: dcim alarms verify --config site.toml")
@@ -554,6 +622,84 @@ def backtest(
             columns=columns, norms=norms, stride_s=stride, seed=seed, json=json, picture=picture,
         )
     )  # fmt: skip
+
+
+@query.command("scopes", epilog="Example: dcim query scopes")
+def query_scopes(url: Url = HERE, as_json: AsJson = False) -> None:
+    """What can be asked about."""
+    from dcim.app.queries import ask, show_scopes  # noqa: PLC0415
+
+    ask(url, lambda client: list(client.scopes()), as_json=as_json, show=show_scopes)
+
+
+@query.command("utilization", epilog="Example: dcim query utilization site/demo --group-by rack --window 7d")
+def query_utilization(
+    scope: Asked,
+    resource: Annotated[
+        str,
+        typer.Option(
+            help="power, liquid_cooling, air_cooling, gpu, gpu_sm, gpu_memory, gpu_power or space.",
+        ),
+    ] = "power",
+    window: During = None,
+    group_by: Annotated[str, typer.Option("--group-by", help="site, hall, row, rack or cdu.")] = "none",
+    compare: Annotated[bool, typer.Option("--compare", help="Also the period before, in the JSON.")] = False,
+    total: Annotated[bool, typer.Option("--total", help="All scopes together.")] = False,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """How full it is."""
+    from dcim.app.queries import ask, show_utilization  # noqa: PLC0415
+
+    asked = {"scope": scope, "resource": resource, "window": window, "group_by": group_by}
+    ask(
+        url,
+        lambda client: client.get("/utilization", **asked, compare=compare, total=total),
+        as_json=as_json,
+        show=show_utilization,
+    )
+
+
+@query.command("efficiency", epilog="Example: dcim query efficiency site/demo --window last_month")
+def query_efficiency(scope: Asked, window: During = None, url: Url = HERE, as_json: AsJson = False) -> None:
+    """How efficient it is: PUE and its relatives."""
+    from dcim.app.queries import ask, show_figures  # noqa: PLC0415
+
+    ask(url, lambda client: client.efficiency(scope, window=window), as_json=as_json, show=show_figures)
+
+
+@query.command("cost", epilog="Example: dcim query cost site/north site/south --window 2026-10")
+def query_cost(scope: Asked, window: During = None, url: Url = HERE, as_json: AsJson = False) -> None:
+    """What a kWh and a GPU-hour cost."""
+    from dcim.app.queries import ask, show_figures  # noqa: PLC0415
+
+    ask(url, lambda client: client.cost(scope, window=window), as_json=as_json, show=show_figures)
+
+
+@query.command("report", epilog="Example: dcim query report demo 2026")
+def query_report(
+    site: Annotated[str, typer.Argument(help="Name of the site.")],
+    year: Annotated[int, typer.Argument(help="By the site's clocks.")],
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """The yearly report of Delegated Regulation (EU) 2024/1364."""
+    from dcim.app.queries import ask, show_report  # noqa: PLC0415
+
+    ask(url, lambda client: client.report(site, year), as_json=as_json, show=show_report)
+
+
+@query.command("jobs", epilog="Example: dcim query jobs demo sacct.csv")
+def query_jobs(
+    site: Annotated[str, typer.Argument(help="Where the nodes stand.")],
+    file: Annotated[Path, typer.Argument(help="Slurm's accounting: sacct --allocations --parsable2 --format=…")],
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Energy of jobs and tenants."""
+    from dcim.app.queries import ask, jobs_of, show_jobs  # noqa: PLC0415
+
+    ask(url, lambda client: jobs_of(client, site, file), as_json=as_json, show=show_jobs)
 
 
 def _delays(text: str) -> tuple[float, float]:

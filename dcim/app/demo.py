@@ -11,6 +11,8 @@ from pathlib import Path
 
 from collectors.publish import Broker, publish
 from dcim.app.build import build
+from dcim.app.energy_settings import EnergyBoundary, SiteCosts
+from dcim.app.inventory_settings import InventorySettings
 from dcim.app.logs import log_to_stderr
 from dcim.app.settings import Alarms, Http, ListenerSource, PlacedAsset, Settings, Store
 from dcim.app.simulated import outgoing
@@ -65,6 +67,24 @@ def _settings(hall: Hall, port: int, folder: Path) -> Settings:
             journal=f"sqlite+aiosqlite:///{(folder / 'alarms.sqlite').resolve()}", learning_speed=LEARNING_SPEED
         ),
         http=Http(bind=f"127.0.0.1:{port}"),
+        inventory=_inventory(hall),
+        boundaries=(  # of the hall alone: no plant that cools the facility's water is simulated
+            EnergyBoundary(
+                site=hall.settings.site,
+                hall=hall.settings.name,
+                facility=tuple(hall.busway(feed) for feed in range(len(hall.feeds))),
+            ),
+        ),
+        costs=(
+            SiteCosts(
+                site=hall.settings.site,
+                gpu_capital=40_000,
+                gpu_life_years=5,
+                operation_per_gpu_year=1_500,
+                availability=0.98,
+                pue_assumed=1.15,
+            ),
+        ),
         assets=tuple(
             PlacedAsset(
                 site=key.site,
@@ -77,6 +97,35 @@ def _settings(hall: Hall, port: int, folder: Path) -> Settings:
             for key, place in placements(hall).items()
         ),
     )
+
+
+def _inventory(hall: Hall) -> InventorySettings:
+    """What no bus tells: figures to try questions on. A free position in each row; nobody pays the prices."""
+    s = hall.settings
+    return InventorySettings.model_validate(
+        {
+            "sites": [
+                {"id": s.site, "role": "training_hub", "currency": "EUR", "tariff_per_kwh": 0.12,
+                 "carbon_kg_per_kwh": 0.2, "contract_kw": 1_500, "installed_it_kw": s.racks * s.rack_power_kw}
+            ],
+            "halls": [{"site": s.site, "id": s.name, "air_kw": 0.2 * s.racks * s.rack_power_kw}],
+            "rows": [
+                {"site": s.site, "hall": s.name, "id": row, "positions": hall.row_of_rack.count(row) + 1,
+                 "rack_power_kw_max": s.rack_power_kw}
+                for row in dict.fromkeys(hall.row_of_rack)
+            ],
+            "cooling": [
+                {"site": s.site, "id": cdu, "flow_lpm_max": 1.25 * racks * s.rack_flow_lpm,
+                 "loop_l": racks * s.loop_l_per_rack}
+                for cdu, racks in zip(hall.cdus, hall.racks_of_cdu.tolist(), strict=True)
+            ],
+            "feeds": [
+                {"site": s.site, "id": meter, "side": side, "volts": s.voltage_v, "phases": 3}
+                for feed, side in enumerate(hall.feeds)
+                for meter in (hall.busway(feed), *(hall.tap(rack, feed) for rack in range(s.racks)))
+            ],
+        }
+    )  # fmt: skip
 
 
 def _tell(url: str, truths: list[Truth]) -> None:

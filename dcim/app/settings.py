@@ -25,6 +25,8 @@ from alerts.routing import Hours
 from collectors.codecs.sparkplug import FILTERS
 from collectors.codecs.topics import overlap
 from dcim.app.codec_settings import CodecName, Line, MappedTopic, Sparkplug
+from dcim.app.energy_settings import EnergyBoundary, SiteCosts, twice
+from dcim.app.inventory_settings import InventorySettings
 from dcim.core.errors import Permanent
 from dcim.core.findings import FindingKind
 
@@ -609,6 +611,9 @@ class Settings(BaseSettings):
     notices: Notices = Notices()
     http: Http = Http()
     assets: tuple[PlacedAsset, ...] = ()
+    inventory: InventorySettings = InventorySettings()
+    boundaries: tuple[EnergyBoundary, ...] = Field(default=(), max_length=10_000)
+    costs: tuple[SiteCosts, ...] = Field(default=(), max_length=10_000)
 
     @classmethod
     def settings_customise_sources(
@@ -625,9 +630,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _once(self) -> Settings:
         names = [source.name for source in self.sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"sources share the name {', '.join(twice)}. Give each its own")
+        shared = sorted({name for name in names if names.count(name) > 1})
+        if shared:
+            raise ValueError(f"sources share the name {', '.join(shared)}. Give each its own")
+        if said := twice(self.boundaries, self.costs):
+            raise ValueError(said)
         binds = [source.bind for source in self.sources if isinstance(source, ListenerSource)]
         if len(set(binds)) < len(binds):
             raise ValueError("two listeners share one bind. Give each its own port")

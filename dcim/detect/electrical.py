@@ -14,6 +14,7 @@ import polars as pl
 
 from dcim.core.assets import ELECTRICAL, Asset, AssetKey
 from dcim.core.findings import Bearing, Detection, Evidence, Finding, FindingKind, Subject
+from dcim.core.inventory import CONTINUOUS_SHARE
 from dcim.core.plant import Plant
 from dcim.core.ports import Needs
 from dcim.core.times import SECOND_US, from_us, to_us
@@ -24,7 +25,7 @@ from dcim.detect.roster import Answer, Roster, beyond
 from dcim.detect.study import Study
 from dcim.detect.traces import Floats, Grid
 from dcim.detect.wide import Bools, Numbers, Wide, all_of, any_of, over, recent, widen
-from dcim.physics.electrical import CONTINUOUS_SHARE, phase_imbalance
+from dcim.physics.electrical import phase_imbalance
 
 PHASES = ("A", "B", "C")
 SHOWN = 5

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 from dcim.physics.columns import Column, positive, same_length, within
 
-CONTINUOUS_SHARE = 0.8
-"""A continuous load may take 80 % of its breaker's rating (NEC 210.20, 215.3)."""
 BALANCE_FROM_SHARE = 0.1
 """Below this share of the rating, phases differ for reasons that mean nothing. [E]"""
 _SQRT3 = math.sqrt(3.0)

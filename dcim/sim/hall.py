@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent
-from dcim.physics.electrical import CONTINUOUS_SHARE, line_current_a
+from dcim.core.inventory import CONTINUOUS_SHARE
+from dcim.physics.electrical import line_current_a
 from dcim.physics.fluids import PG25, WATER
 from dcim.physics.hydraulics import FLOW_EXPONENT, restriction
 

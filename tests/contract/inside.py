@@ -64,8 +64,9 @@ def inside(
     sources: tuple[BrokerSource | ListenerSource, ...] = (EAR,),
     rules: Path | None = None,
     notices: Notices | None = None,
+    **more: Any,
 ) -> None:
-    """Runs a scenario against a service that lives as long as it."""
+    """Runs a scenario against a service that lives as long as it. more: other tables of the settings."""
     settings = Settings(
         sources=sources,
         store=store,
@@ -73,6 +74,7 @@ def inside(
         http=Http(bind="127.0.0.1:0"),
         notices=notices or Notices(),
         assets=(PlacedAsset(site=SITE, id="R1", hall="Hall 2", row="C", position=7, rated_power_kw=120),),
+        **more,
     )
 
     async def run() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -19,10 +22,23 @@ from alerts.lifecycle import AlarmKey, Priority, State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice, Outcome
 from dcim.app import cli
-from dcim.app.api import alertmanager
+from dcim.app.api import alertmanager, capacity, inventory
 from dcim.app.api import notices as notice_routes
 from dcim.app.api.context import Context
+from dcim.app.api.utilization import utilization
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
+from dcim.app.energy_settings import EnergyBoundary, SiteCosts
+from dcim.app.inventory_settings import (
+    InventoryCooling,
+    InventoryFeed,
+    InventoryHall,
+    InventoryNetbox,
+    InventoryProduct,
+    InventoryRack,
+    InventoryRow,
+    InventorySettings,
+    InventorySite,
+)
 from dcim.app.kpis import KpisBody
 from dcim.app.outside import AlertRefusal
 from dcim.app.settings import (
@@ -49,9 +65,21 @@ from dcim.app.settings import (
     Tls,
     WebhookReceiver,
 )
+from dcim.capacity.cost import Terms, costs
+from dcim.capacity.efficiency import Boundary, figures, survey, yearly
+from dcim.capacity.limits import Resource
+from dcim.capacity.provenance import Period
+from dcim.capacity.redundancy import Holds
+from dcim.capacity.scopes import Scope, lay_out
+from dcim.capacity.spans import Grid, Lattice
+from dcim.capacity.stranded import Cause
+from dcim.capacity.utilization import RESOURCES
 from dcim.core.assets import Asset, Placement
 from dcim.core.findings import FindingKind, Subject
+from dcim.core.inventory import Inventory
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
+from dcim.core.plant import Plant
+from dcim.core.times import EPOCH
 from dcim.sim import scenario
 from dcim.sim.faults import KINDS
 from dcim.sim.hall import HallSettings
@@ -71,6 +99,9 @@ SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
     Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
     NoticeRoute, NoticeEscalation, EscalationStep, NoticeCalendar, NoticeHours,
+    EnergyBoundary, SiteCosts,
+    InventorySettings, InventoryNetbox, InventorySite, InventoryHall, InventoryRow, InventoryRack, InventoryFeed,
+    InventoryCooling, InventoryProduct,
 ]  # fmt: skip
 
 
@@ -188,6 +219,39 @@ def test_every_option_and_figure_of_how_well_alarms_work_has_its_line() -> None:
     lists = {name.removesuffix("_total").removesuffix("_share") for name in KpisBody.model_fields}
     told = lists - {"start", "end", "operators", "stale", "flood"} | {"windows_over_ten", "stale_total"}
     assert told <= rows("kpis.md")
+
+
+def test_every_parameter_and_resource_of_utilization_has_its_line() -> None:
+    asked = inspect.signature(utilization).parameters.keys() - {"request", "ctx", "layout"}
+    assert asked | set(RESOURCES) <= rows("utilization.md")
+
+
+def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
+    scope = Scope("site", "s")
+    of = survey(lay_out(Plant(), Inventory()), Boundary(scope))
+    none = np.zeros((0, 1))
+    grid = Grid(Lattice(0, 1, 1), np.ones(1), none, none, none)
+    period = Period(EPOCH, EPOCH + timedelta(hours=1))
+    told = {one.name for one in [*figures(of, grid, period), *costs(of, grid, period, Terms(), 0)]}
+    assert told <= rows("efficiency.md")
+    text = (DOCS / "efficiency.md").read_text()
+    assert {line.symbol for line in yearly(of, grid, period) if line.symbol not in text} == set()
+
+
+def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
+    assert {*Resource, *Cause, *Holds} <= rows("capacity.md")
+    text = (DOCS / "capacity.md").read_text()
+    paths = {route.path for route in (*capacity.router.routes, *inventory.router.routes) if isinstance(route, APIRoute)}
+    assert {path for path in paths if f"/api/v1{path}`" not in text} == set()
+    asked = {*capacity.PlacementAsk.model_fields, *capacity.WhatIfAsk.model_fields, *capacity.AddAsk.model_fields}
+    assert asked <= rows("capacity.md")
+
+
+def test_the_inventory_in_the_docs_is_one() -> None:
+    text = (DOCS / "settings.md").read_text()
+    (example,) = [one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[inventory.sites]]" in one]
+    told = InventorySettings(**tomllib.loads(example)["inventory"])
+    assert told.sites[0].contract_kw == 4_000 and told.netbox is not None
 
 
 def test_every_metric_has_its_line() -> None:

@@ -17,8 +17,10 @@ from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
+from dcim.app.energy_settings import Energy
 from dcim.app.hub import Hub
 from dcim.app.outside import Outside
+from dcim.app.planning import Planning
 from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
@@ -49,6 +51,8 @@ class Context:
     console: str
     """Where the console is, ending in "/"."""
     duty: Calendars
+    planning: Planning
+    energy: Energy
 
 
 def of(request: Request) -> Context:

@@ -17,8 +17,11 @@ from dashboards.console import PAGES, POLICY
 from dcim.app.api import (
     alarms,
     alertmanager,
+    capacity,
+    efficiency,
     hall,
     health,
+    inventory,
     kpis,
     ledger,
     maintenance,
@@ -28,7 +31,11 @@ from dcim.app.api import (
     readings,
     rules,
     stream,
+    utilization,
+    work,
 )
+from dcim.app.api.answers import Answers
+from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -61,6 +68,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         max_body_size=BODY_BYTES_MAX,
     )
     app.state.context = context
+    app.state.answers, app.state.layouts = Answers(), Layouts()
     problems.install(app)
     for routes in (
         plant,
@@ -72,6 +80,11 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         rules,
         hall,
         ledger,
+        inventory,
+        capacity,
+        utilization,
+        efficiency,
+        work,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")

@@ -1,0 +1,103 @@
+"""The inventory: what stands where, what it is rated for, who says so, and where they differ.
+
+Lives here: the routes and their bodies. Not here: how it is put together (dcim.core.claims)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from dcim.app.api.context import Ctx
+from dcim.app.api.pages import Cursor, Limit, Page, cut
+from dcim.app.api.problems import RESPONSES
+from dcim.core.claims import claims_of
+from dcim.core.inventory import Inventory, Named, Origin, ThingKind
+
+router = APIRouter(tags=["inventory"], responses=RESPONSES)
+
+Kind = Annotated[ThingKind | None, Query(description="Only of this kind.")]
+Site = Annotated[str | None, Query(description="Only of this site.", examples=["demo"], max_length=64)]
+
+
+class GivenBody(BaseModel):
+    """One figure and who gave it."""
+
+    value: Any = Field(description="As in an inventory file; factors over time as [since, value] pairs.")
+    origin: Origin = Field(description="toml: the settings. netbox. bus: metadata.")
+
+
+class ThingBody(BaseModel):
+    """One thing of the inventory."""
+
+    kind: ThingKind
+    site: str = Field(description="Empty for products.")
+    id: str = Field(description="Of a row hall/row, of a site its own.")
+    figures: dict[str, GivenBody] = Field(description="Every figure that somebody gave; the others are not known.")
+
+
+class SaidBody(BaseModel):
+    """Who says what."""
+
+    origin: Origin
+    value: str
+
+
+class ConflictBody(BaseModel):
+    """A difference that somebody has to put right."""
+
+    kind: ThingKind
+    site: str
+    id: str
+    figure: str = Field(description="Empty where it is about the thing as such.")
+    said: list[SaidBody] = Field(description="Who says what; the first is what counts meanwhile.")
+    why: str
+
+
+@router.get("/inventory", summary="Inventory")
+def inventory(
+    ctx: Ctx, kind: Kind = None, site: Site = None, cursor: Cursor = None, limit: Limit = 1_000
+) -> Page[ThingBody]:
+    """What stands where and what it is rated for, with who said each figure: the settings, NetBox, or the bus."""
+    found = [
+        thing
+        for thing in _things(ctx.planning.inventory)
+        if (kind is None or thing.kind is kind) and (site is None or thing.site == site)
+    ]
+    page, following = cut(found, lambda thing: [thing.kind, thing.site, thing.id], cursor, limit)
+    return Page(items=page, total=len(found), next_cursor=following)
+
+
+@router.get("/inventory/conflicts", summary="Conflicts of the inventory")
+def conflicts(ctx: Ctx, cursor: Cursor = None, limit: Limit = 1_000) -> Page[ConflictBody]:
+    """Where settings, NetBox and bus differ, and what cannot all be so. None is settled in silence: what counts
+    meanwhile is what the settings say, then NetBox, then the bus."""
+    found = sorted(ctx.planning.inventory.conflicts, key=lambda conflict: (conflict.what, conflict.why))
+    page, following = cut(
+        found, lambda one: [one.what.kind, one.what.site, one.what.id, one.what.field, one.why], cursor, limit
+    )
+    items = [
+        ConflictBody(
+            kind=one.what.kind,
+            site=one.what.site,
+            id=one.what.id,
+            figure=one.what.field,
+            said=[SaidBody(origin=origin, value=value) for origin, value in one.said],
+            why=one.why,
+        )
+        for one in page
+    ]
+    return Page(items=items, total=len(found), next_cursor=following)
+
+
+def _things(inventory: Inventory) -> list[ThingBody]:
+    found: dict[Named, dict[str, GivenBody]] = {}
+    for claim in claims_of(inventory):
+        figures = found.setdefault(claim.what._replace(field=""), {})
+        if claim.what.field:
+            figures[claim.what.field] = GivenBody(value=claim.value, origin=claim.origin)
+    return [
+        ThingBody(kind=what.kind, site=what.site, id=what.id, figures=figures)
+        for what, figures in sorted(found.items())
+    ]
