@@ -77,9 +77,10 @@ from dcim.app.upkeep import Upkeep
 from dcim.app.watch import Watch
 from dcim.core import account, claims
 from dcim.core.assets import AssetKey, Placement
+from dcim.core.bus_inventory import said_by_bus, said_by_placements
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import FindingKind
-from dcim.core.inventory import Origin
+from dcim.core.inventory import Inventory, Origin
 from dcim.core.ledger import Account, Ledger
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
@@ -410,6 +411,7 @@ def check(settings: Settings) -> list[str]:
     trained = _trained(settings)
     lines += [f"model of {line}" for line in models.describe(trained)] or ["no learned models: dcim train makes some"]
     lines += _describe_store(settings.store)
+    lines += _describe_inventory(settings)
     lines += list(_describe_notices(settings)) or ["nobody is told of alarms: add [[notices.receivers]]"]
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
@@ -436,6 +438,46 @@ async def init_store(settings: Settings, *, dry_run: bool, shorten: bool) -> lis
     finally:
         await server.close()
     return [f"{'would ' if dry_run else ''}{change}" for change in changes] or ["nothing to do: all is as it should be"]
+
+
+def import_inventory(settings: Settings) -> tuple[Inventory, list[str]]:
+    """What NetBox says, and what of it was left out, in lines. Raises Permanent and Transient as NetBox does."""
+    from collectors.netbox import Fields, Netbox  # noqa: PLC0415  for those who use it
+
+    told = settings.inventory.netbox
+    if told is None:
+        raise Permanent("no NetBox is named", where="inventory.netbox", todo="Add a [inventory.netbox] table.")
+    try:
+        ca = ssl.create_default_context(cafile=told.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Permanent(
+            f"the authorities cannot be used: {error}", where="inventory.netbox", todo="Check its ca_file."
+        ) from error
+    server = Netbox(told.url, read_secret(told.token_file), ca)
+    try:
+        found = server.read(
+            told.sites, Fields(told.rated_power_field or "", told.position_field or "", told.id_field or "")
+        )
+    finally:
+        server.close()
+    return claims.merge(found.claims), found.remarks
+
+
+def listed_inventory(settings: Settings, *, from_bus: bool) -> Inventory:
+    """The inventory of settings and NetBox; from_bus: with what the store knows of the bus, which must not be in use.
+    Raises Permanent and Transient as files and the store do."""
+    said = _claims(settings)
+    if not from_bus:
+        return claims.merge(said)
+    with opened_store(settings) as (store, plant):
+        limits = [point.id for point in plant.of("CurrentLimit")]
+        newest = store.latest(limits) if limits else None
+    limits_a = {
+        AssetKey(point.site, point.asset): value
+        for number, value in (zip(newest["point"], newest["value"], strict=True) if newest is not None else ())
+        if value is not None and value > 0.0 and (point := plant.points.get(number)) is not None
+    }
+    return claims.merge((*said, *said_by_placements(plant, _placed(settings)), *said_by_bus(plant, limits_a)))
 
 
 @contextlib.contextmanager
@@ -794,6 +836,20 @@ async def journal_log(settings: Settings, start: datetime, end: datetime) -> Seq
 def _placements(settings: Settings) -> dict[AssetKey, Placement]:
     """Where things stand: as `[[assets]]` says, else as the inventory does."""
     return placements_of(claims.merge(_claims(settings))) | _placed(settings)
+
+
+def _describe_inventory(settings: Settings) -> Iterator[str]:
+    """What the inventory holds, in lines. Reads its file and its secret, which is where a set-up fails."""
+    found = claims.merge(_claims(settings))
+    yield (
+        f"inventory of {len(found.racks)} racks, {len(found.feeds)} feeds and {len(found.cooling)} cooling units, "
+        f"{len(found.conflicts)} conflicts"
+    )
+    if (told := settings.inventory.netbox) is not None:
+        read_secret(told.token_file)
+        host = urlsplit(told.url).hostname or ""
+        if told.url.startswith("http:") and not is_loopback(host):
+            yield f"warning: the token goes to {host} for everybody on the way to read; https would hide it"
 
 
 def _placed(settings: Settings) -> dict[AssetKey, Placement]:

@@ -29,6 +29,9 @@ app.add_typer(store, name="store")
 alarms = typer.Typer(no_args_is_help=True, help="The alarms' journal.")
 app.add_typer(alarms, name="alarms")
 
+inventory = typer.Typer(no_args_is_help=True, help="What stands where, and what it is rated for.")
+app.add_typer(inventory, name="inventory")
+
 query = typer.Typer(no_args_is_help=True, help="Questions to a running service: tables, or JSON with --json.")
 app.add_typer(query, name="query")
 
@@ -96,6 +99,60 @@ def store_init(
 
     for line in asyncio.run(init_store(load(config), dry_run=dry_run, shorten=shorten)):
         typer.echo(line)
+
+
+@inventory.command("import", epilog="Example: dcim inventory import --config site.toml --dry-run")
+def inventory_import(
+    config: Config,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+) -> None:
+    """Reads NetBox into the file inventory.imported, says what changed and what was left out. The service takes it in
+    at its next start."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.app.build import import_inventory  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    settings = load(config)
+    lines = inventory_file.take_in(settings.inventory, lambda: import_inventory(settings), dry_run=dry_run)
+    for line in lines:
+        typer.echo(line)
+
+
+@inventory.command("export", epilog="Example: dcim inventory export --config site.toml --from-bus > inventory.toml")
+def inventory_export(
+    config: Config,
+    from_bus: Annotated[
+        bool, typer.Option("--from-bus", help="With what the bus said, from the store; not while the service runs.")
+    ] = False,
+) -> None:
+    """Writes the inventory as TOML, with who said each figure as a remark, and conflicts on standard error."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.app.build import listed_inventory  # noqa: PLC0415
+    from dcim.app.settings import load  # noqa: PLC0415
+
+    found = listed_inventory(load(config), from_bus=from_bus)
+    typer.echo(inventory_file.dump(found), nl=False)
+    for conflict in found.conflicts:
+        typer.echo(f"conflict: {conflict.why}", err=True)
+
+
+@inventory.command("diff", epilog="Example: dcim inventory diff before.toml after.toml")
+def inventory_diff(
+    before: Annotated[Path, typer.Argument(help="Inventory file.")],
+    after: Annotated[Path, typer.Argument(help="Inventory file.")],
+) -> None:
+    """Says what came (+), went (-) and changed (~) from one inventory file to another; exit status 1 where anything
+    did."""
+    from dcim.app import inventory_file  # noqa: PLC0415
+    from dcim.core.claims import differences, merge  # noqa: PLC0415
+    from dcim.core.inventory import Origin  # noqa: PLC0415
+
+    old, new = (merge(inventory_file.load(file, Origin.TOML)) for file in (before, after))
+    lines = differences(old, new)
+    for line in lines:
+        typer.echo(line)
+    if lines:
+        raise typer.Exit(1)
 
 
 @alarms.command("verify", epilog="Example: dcim alarms verify --config site.toml")

@@ -115,7 +115,8 @@ def _inventory(hall: Hall) -> InventorySettings:
                 for row in dict.fromkeys(hall.row_of_rack)
             ],
             "cooling": [
-                {"site": s.site, "id": cdu, "flow_lpm_max": 1.25 * racks * s.rack_flow_lpm}
+                {"site": s.site, "id": cdu, "flow_lpm_max": 1.25 * racks * s.rack_flow_lpm,
+                 "loop_l": racks * s.loop_l_per_rack}
                 for cdu, racks in zip(hall.cdus, hall.racks_of_cdu.tolist(), strict=True)
             ],
             "feeds": [

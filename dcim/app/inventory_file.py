@@ -8,15 +8,15 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from dcim.app.inventory_settings import Things
-from dcim.core.claims import Claim, Value, claims_of
+from dcim.app.inventory_settings import InventorySettings, Things
+from dcim.core.claims import Claim, Value, claims_of, differences, merge
 from dcim.core.errors import Permanent, Transient
 from dcim.core.inventory import FactorStep, Inventory, Named, Origin, ThingKind
 
@@ -94,6 +94,26 @@ def write(file: Path, text: str) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise Transient(f"cannot be written: {error}", where=str(file), todo="Look at the disk.") from error
+
+
+def take_in(
+    settings: InventorySettings, fetch: Callable[[], tuple[Inventory, list[str]]], *, dry_run: bool
+) -> list[str]:
+    """Puts what `fetch` brings into the file of the settings, and answers in lines what changed and what was left out.
+    What would be no inventory file is not written. Raises Permanent and Transient as `fetch` and the disk do."""
+    file = settings.imported
+    if file is None:
+        raise Permanent("no file is named", where="inventory.imported", todo='Set imported = "inventory.netbox.toml".')
+    found, remarks = fetch()
+    text = dump(found)
+    parse(tomllib.loads(text), str(file))
+    before = merge(load(file, Origin.NETBOX)) if file.exists() else Inventory()
+    changed = differences(before, found)
+    lines = [*changed, *remarks, *(f"conflict: {conflict.why}" for conflict in found.conflicts)]
+    if dry_run:
+        return [*lines, f"{len(changed)} changes, nothing written"]
+    write(file, text)
+    return [*lines, f"{len(changed)} changes, written to {file}"]
 
 
 def _by_thing(inventory: Inventory) -> Iterator[tuple[Named, list[Claim]]]:

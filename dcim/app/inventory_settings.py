@@ -275,6 +275,8 @@ class InventoryNetbox(_Table):
     """Our site → the slug of the site in NetBox. Others are not read."""
     rated_power_field: Text | None = None
     """Custom field of a rack that holds its rated power, kW."""
+    position_field: Text | None = None
+    """Custom field of a rack that holds its place in its row, counted from 1."""
     id_field: Text | None = None
     """Custom field of racks, devices and feeds that holds their id on the bus. Their name when left out or empty."""
 

@@ -134,10 +134,12 @@ def _shared_out(kva: Floats, live: Bools, group: Numbers, groups: int) -> Floats
     carried theirs; equally where they carried nothing."""
     whole, left, number = np.zeros((groups, 3)), np.zeros((groups, 3)), np.zeros(groups)
     np.add.at(whole, group, kva)
-    np.add.at(left, group, np.where(live[:, None], kva, 0.0))
+    carried = np.where(live[:, None], kva, 0.0)
+    np.add.at(left, group, carried)
     np.add.at(number, group, live.astype(np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaled, equal = kva * (whole / left)[group], (whole / number[:, None])[group]
+        # The share first: it is at most 1, however little is left.
+        scaled, equal = carried / left[group] * whole[group], (whole / number[:, None])[group]
     taken = np.where(left[group] > 0.0, scaled, equal)
     return np.where(live[:, None], np.where(np.isnan(left[group]), np.nan, taken), 0.0)
 

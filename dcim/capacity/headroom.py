@@ -90,17 +90,16 @@ def units(inventory: Inventory, network: Network, level: Level) -> list[Unit]:
 def headroom(unit: Unit, limits: Limits, loads: Loads) -> Headroom:
     """Headroom of a place now.
 
-    Of several racks it is what they may draw more together, filled up one after the other: never more than is
-    possible, and all of it where feeds come in pairs with the same racks on both.
+    Of several racks it is what they may draw more together, filled up one after the other: see `fill`.
     """
     period, boundary = Period(loads.at, loads.at), _boundary(unit)
     touched = {hold.limit for rack in unit.racks for hold in limits.holds[rack]}
-    strains = [_strain(unit, resource, limits, touched, period) for resource in POWER]
-    strains.append(_space(unit, limits, period))
-    unknown = [sentence for strain in strains for sentence in strain.unknown]
     # A contract or a hall's air alone says nothing of what one rack may draw.
     able = [rack for rack in unit.racks if _own(limits, rack)]
     value = fill(able, limits, POWER)
+    strains = [_strain(unit, resource, limits, touched, period, value or 0.0) for resource in POWER]
+    strains.append(_space(unit, limits, period))
+    unknown = [sentence for strain in strains for sentence in strain.unknown]
     if value is None:
         why = unknown[0] if unknown else "it has no racks"
         return Headroom(unit, missing("kW", period, boundary, why), None, tuple(strains))
@@ -129,10 +128,18 @@ def _own(limits: Limits, rack: int) -> bool:
 
 def fill(racks: Iterable[int], limits: Limits, resources: Sequence[Resource]) -> float | None:
     """What racks may draw more together, kW, over the limits of these resources that are known; overloaded ones leave
-    0. Racks that none of them holds are left out; None where that is all of them."""
+    0. Racks that none of them holds are left out; None where that is all of them.
+
+    Those that take least of a limit for a kW come first. It is never more than is possible; it is all of it where one
+    limit binds, or where limits contain one another."""
+
+    def dearest(rack: int) -> tuple[float, int]:
+        taken = (hold.per_kw for hold in limits.holds[rack] if limits.limits[hold.limit].resource in resources)
+        return max(taken, default=0.0), rack
+
     left: dict[int, float] = {}
     sum_kw, held = 0.0, False
-    for rack in racks:
+    for rack in sorted(racks, key=dearest):
         most = math.inf
         holds = [hold for hold in limits.holds[rack] if limits.limits[hold.limit].resource in resources]
         for number, per_kw in holds:
@@ -155,7 +162,10 @@ def _of_feed(limits: Limits, number: int) -> bool:
     return limits.limits[number].resource is Resource.FAILOVER
 
 
-def _strain(unit: Unit, resource: Resource, limits: Limits, touched: Iterable[int], period: Period) -> Strain:
+def _strain(
+    unit: Unit, resource: Resource, limits: Limits, touched: Iterable[int], period: Period, together: float
+) -> Strain:
+    """together: headroom over all resources, which one alone can but exceed."""
     own = sorted(number for number in touched if limits.limits[number].resource is resource)
     unknown = _told([limit.why for number in own if (limit := limits.limits[number]).spare is None])
     known = [limit for number in own if (limit := limits.limits[number]).spare is not None]
@@ -171,6 +181,7 @@ def _strain(unit: Unit, resource: Resource, limits: Limits, touched: Iterable[in
         return Strain(resource, missing("kW", period, boundary, why), _tightest(known), unknown)
     measured = sum(limit.measured for limit in known)
     kind = FigureKind.MEASURED if measured == len(own) else FigureKind.ESTIMATED
+    value = max(value, together)
     tightest = _tightest(known)
     why = f"{tightest.at} is the fullest{tightest.why and f': {tightest.why}'}" if tightest else ""
     return Strain(

@@ -395,6 +395,9 @@ class _Finding:
         per_kw = lpm / power if power > 0.0 and lpm > 0.0 else FLOW_LPM_PER_KW * share
         holds = [Hold(flow + one, per_kw / len(liquid)) for one in liquid]
         holds += [Hold(cooling + one, share / len(liquid)) for one in liquid]
+        if liquid and thing.flow_lpm_max is not None:
+            branch = self._add(Resource.FLOW, thing.site, thing.id, "L/min", thing.flow_lpm_max, lpm, True)
+            holds.append(Hold(branch, per_kw))
         if air is not None and share < 1.0:
             holds.append(Hold(air, 1.0 - share))
         return holds

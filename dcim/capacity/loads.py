@@ -28,7 +28,9 @@ POWER_FACTOR = 0.95
 """Of a load whose power factor nobody measures. [E] Below what servers' supplies have, so that it never flatters."""
 DEAD_SHARE = 0.1
 """A feed whose voltage is below this share of its own is dead."""
-DEAD_V = 1.0
+DEAD_V, DEAD_A = 1.0, 0.5
+BELIEVED_SHARE = 0.5
+"""Of what its racks say flows through them, the least that a group's own flow meters have to say to be believed."""
 DELTA_K_MIN = 1.0
 """Below this difference between return and supply, heat is too uncertain to tell anything from."""
 _PHASES = ("A", "B", "C")
@@ -45,7 +47,8 @@ class Gauges:
     volts: Numbers
     power_factor: Numbers
     active: Numbers
-    """By feed: ActivePower."""
+    """By feed: ActivePower; with `apparent`, ApparentPower."""
+    apparent: Numbers
     rack: Numbers
     """By rack: RackPower."""
     flow: Numbers
@@ -70,7 +73,7 @@ class Loads:
     rated_volts: Bools
     """By feed: whether that is its rating."""
     factor: Floats
-    """By feed: power factor."""
+    """By feed: power factor, as measured, or active by apparent power, or POWER_FACTOR."""
     factor_measured: Bools
     feed_kva: Floats
     """By feed and phase."""
@@ -122,6 +125,7 @@ def find_gauges(plant: Plant, network: Network) -> Gauges:
         volts=of(feeds, "Voltage"),
         power_factor=of(feeds, "PowerFactor"),
         active=of(feeds, "ActivePower"),
+        apparent=of(feeds, "ApparentPower"),
         rack=of(racks, "RackPower"),
         flow=of(racks, "RackLiquidFlow"),
         supply=of(racks, "RackLiquidSupplyTemperature"),
@@ -140,13 +144,18 @@ def read(network: Network, gauges: Gauges, latest: Latest, at: datetime, fluid: 
     feeds = network.feeds
     measured_v = take(gauges.volts)
     volts, rated = _volts(network, measured_v)
-    # What has next to no volts is dead whatever it should have: nobody may say what that is.
-    dead = (measured_v < DEAD_SHARE * volts) | (measured_v < DEAD_V)
+    active_kw, apparent_kva = take(gauges.active), take(gauges.apparent)
     factor = take(gauges.power_factor)
-    factor[(factor <= 0.0) | (factor > 1.0)] = np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.where(np.isnan(factor), active_kw / apparent_kva, factor)
+    factor[~((factor > 0.0) & (factor <= 1.0))] = np.nan
     amps = take(gauges.phase)
     mean_a = take(gauges.current)
     amps = np.where(np.isnan(amps).any(axis=1, keepdims=True), mean_a[:, None], amps)
+    # What has next to no volts is dead whatever it should have; but what carries a current is not, whatever its voltage
+    # meter says.
+    carries = (np.fmax.reduce(np.column_stack([amps, mean_a]), axis=1) > DEAD_A) | (active_kw > 0.0)
+    dead = ((measured_v < DEAD_SHARE * volts) | (measured_v < DEAD_V)) & ~carries
     single = np.array([feed.phases == 1 for feed in feeds], np.bool_)
     # kVA of one phase: of three, line to line over √3; of one, line to neutral.
     per_amp = volts / np.where(single, 1.0, np.sqrt(3.0)) / 1000.0
@@ -171,6 +180,10 @@ def read(network: Network, gauges: Gauges, latest: Latest, at: datetime, fluid: 
 
     flow, supply, back = take(gauges.flow), take(gauges.supply), take(gauges.back)
     group_kw, group_lpm = _groups(gauges, take, fluid)
+    # A meter that stands still while the racks behind it have flow tells nothing.
+    of_racks = np.array([np.nansum(flow[list(group.racks)]) if group.racks else 0.0 for group in network.groups])
+    stands = group_lpm < BELIEVED_SHARE * of_racks
+    group_kw[stands] = group_lpm[stands] = np.nan
     gpus = [take(one) for one in gauges.gpu]
     return Loads(
         at=at,

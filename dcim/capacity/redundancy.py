@@ -68,7 +68,8 @@ def cooling(network: Network, limits: Limits) -> list[Standing]:
     for number, group in enumerate(network.groups):
         if group.medium is not Cooling.LIQUID:
             continue
-        hall = next((unit.hall for unit in group.units if unit.hall), "")
+        halls_of = [unit.hall for unit in group.units] + [network.racks[rack].hall for rack in group.racks]
+        hall = next((one for one in halls_of if one), "")
         limit = limits.limits[limits.group_cooling + number]
         spare = group.n_plus or 0
         if spare >= len(group.units):
@@ -134,6 +135,9 @@ def _rack(network: Network, loads: Loads, limits: Limits, alive: np.ndarray, num
     apart = any(not one & other for n, one in enumerate(ways) for other in ways[n + 1 :])
     has = "2N" if len(live) == 2 and apart else "N+1"
     points = [limits.limits[limits.feed_failover + feed] for feed in sorted(set.union(*ways))]
+    # What is too much already needs no loss to be too much.
+    now = [limits.limits[limits.feed_breaker + feed] for feed in sorted(set.union(*ways))]
+    points += [limit for limit in now if limit.spare is not None and limit.spare < 0.0]
     blind = [limit for limit in points if limit.spare is None]
     known = [limit for limit in points if limit.spare is not None]
     tightest = min(known, key=lambda limit: (limit.spare or 0.0) / (limit.capacity or 1.0), default=None)

@@ -161,15 +161,15 @@ def what_if(
     for key, ups in network.feeds_of_unit.items():
         if not after.alive[list(ups)].any():
             stopped.add(key)
-    # What goes dark makes no heat.
-    dark = after.dark
-    hot, heat = _hot(inventory, network, loads, stopped, dark, added, fluid, unknown)
+    # What goes dark makes no heat; nor does what is shed for its power.
+    dark, gone_racks = after.dark, set[int]()
+    shed = _shed_power(network, loads, after, overloads, gone_racks)
+    hot, heat = _hot(inventory, network, loads, stopped, dark, added, fluid, unknown, gone_racks)
     adrift = float(np.sum(after.adrift_kva))
     if adrift > 0.0:
         unknown.append(
             f"{adrift:.4g} kVA hung on what is lost through feeds that nobody describes; where it goes is not known"
         )
-    shed = [*_shed_power(network, loads, after, overloads), *heat]
     measured = float(loads.rack_measured.mean()) * 100.0 if len(network.racks) else 0.0
     return Outcome(
         tuple(sorted(overloads, key=lambda one: (-one.load_kw / one.usable_kw, one.site, one.feed))),
@@ -177,7 +177,7 @@ def what_if(
         tuple(
             sorted(hot, key=lambda one: (math.inf if one.slowdown_s is None else one.slowdown_s, one.site, one.group))
         ),
-        tuple(shed),
+        (*shed, *heat),
         tuple(dict.fromkeys(unknown)),
         measured,
     )
@@ -240,9 +240,10 @@ def _overloads(network: Network, loads: Loads, after: After, feed_kva: Floats, u
     return found
 
 
-def _shed_power(network: Network, loads: Loads, after: After, overloads: Sequence[Overload]) -> list[Shed]:
-    """Racks to shed, feed by feed, the worst first; what is shed for one counts for the next."""
-    gone: set[int] = set()
+def _shed_power(
+    network: Network, loads: Loads, after: After, overloads: Sequence[Overload], gone: set[int]
+) -> list[Shed]:
+    """Racks to shed, feed by feed, the worst first; what is shed for one (`gone` grows) counts for the next."""
     found = []
     behind: dict[int, dict[int, float]] = {}
     numbers = {network.feed_of[AssetKey(one.site, one.feed)]: one for one in overloads}
@@ -281,8 +282,9 @@ def _hot(
     added: Sequence[Added],
     fluid: Fluid,
     unknown: list[str],
+    gone: set[int],
 ) -> tuple[list[Hot], list[Shed]]:
-    """Groups that cannot take their heat away, and what has to be shed for it."""
+    """Groups that cannot take their heat away, and what has to be shed for it beyond the racks in `gone`."""
     liquid, _ = liquid_kw(network, loads)
     liquid = np.where(dark, 0.0, liquid)
     more: dict[int, float] = {}
@@ -321,7 +323,9 @@ def _hot(
         if load > left * (1.0 + 1e-9):
             hot.append(_too_much(inventory, network, loads, number, racks, load - left, fluid))
             shares = {rack: float(liquid[rack]) / max(1, len(network.groups_of[rack])) for rack in racks}
-            shed.append(_fewest(network, group.id, group.site, load - left, shares, set()))
+            still = load - left - math.fsum(kw for rack, kw in shares.items() if rack in gone)
+            if still > 1e-9 * left:
+                shed.append(_fewest(network, group.id, group.site, still, shares, gone))
     return hot, shed
 
 

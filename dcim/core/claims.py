@@ -61,7 +61,7 @@ def merge(claims: Iterable[Claim]) -> Inventory:
     where nobody describes them, and so are the sites of everything. Raises nothing for any claims whose fields are
     those of their kind."""
     said: dict[tuple[ThingKind, str, str], dict[str, list[Claim]]] = {}
-    for claim in sorted(claims, key=lambda claim: (claim.what, _ORDER[claim.origin], _text(claim.value))):
+    for claim in sorted(claims, key=_rank):
         said.setdefault(claim.what[:3], {}).setdefault(claim.what.field, []).append(claim)
     things: dict[ThingKind, dict[tuple[str, str], Any]] = {kind: {} for kind in ThingKind}
     origins: dict[Named, Origin] = {}
@@ -81,6 +81,12 @@ def merge(claims: Iterable[Claim]) -> Inventory:
             origins[claimed[0].what] = claimed[0].origin
         things[kind][site, thing] = _build(kind, site, thing, values)
     return _whole(things, origins, conflicts)
+
+
+def _rank(claim: Claim) -> tuple[Named, int, float, str]:
+    """What counts first: by origin, and of two figures of one origin the smaller one, on the safe side."""
+    size = float(claim.value) if isinstance(claim.value, int | float) else math.inf
+    return claim.what, _ORDER[claim.origin], size, _text(claim.value)
 
 
 def same(one: Value, other: Value) -> bool:

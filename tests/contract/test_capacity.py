@@ -176,6 +176,14 @@ def test_the_busway_binds_a_row_that_its_racks_could_overload() -> None:
     assert row.binding.tightest.at == "bus-001-A"
 
 
+def test_a_rack_draws_no_more_coolant_than_its_branch_carries() -> None:
+    inventory = pod(2, more=[*AIRY, *say(ThingKind.RACK, "r0001", flow_lpm_max=165.0)])
+    network = connect(inventory)
+    racks = told(inventory, loads(network, 100.0), network, Level.RACK)
+    assert by_resource(racks["r0001"])[Resource.FLOW] == pytest.approx((165.0 - 150.0) / 1.5)
+    assert by_resource(racks["r0002"])[Resource.FLOW] == pytest.approx((900.0 - 300.0) / 1.5)
+
+
 def test_a_missing_rating_is_no_number() -> None:
     inventory = pod(1, more=AIRY)
     bare = replace(inventory, racks={key: replace(rack, rated_power_kw=None) for key, rack in inventory.racks.items()},

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from alerts.lifecycle import State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice
 from dcim.app import cli
+from dcim.app.api import capacity, inventory
 from dcim.app.api.utilization import utilization
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.energy_settings import EnergyBoundary, SiteCosts
+from dcim.app.inventory_settings import (
+    InventoryCooling,
+    InventoryFeed,
+    InventoryHall,
+    InventoryNetbox,
+    InventoryProduct,
+    InventoryRack,
+    InventoryRow,
+    InventorySettings,
+    InventorySite,
+)
 from dcim.app.kpis import KpisBody
 from dcim.app.settings import (
     Alarms,
@@ -39,9 +53,12 @@ from dcim.app.settings import (
 )
 from dcim.capacity.cost import Terms, costs
 from dcim.capacity.efficiency import Boundary, figures, survey, yearly
+from dcim.capacity.limits import Resource
 from dcim.capacity.provenance import Period
+from dcim.capacity.redundancy import Holds
 from dcim.capacity.scopes import Scope, lay_out
 from dcim.capacity.spans import Grid, Lattice
+from dcim.capacity.stranded import Cause
 from dcim.capacity.utilization import RESOURCES
 from dcim.core.findings import FindingKind
 from dcim.core.inventory import Inventory
@@ -66,6 +83,8 @@ def rows(page: str) -> set[str]:
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
     Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours, EnergyBoundary, SiteCosts,
+    InventorySettings, InventoryNetbox, InventorySite, InventoryHall, InventoryRow, InventoryRack, InventoryFeed,
+    InventoryCooling, InventoryProduct,
 ]  # fmt: skip
 
 
@@ -170,6 +189,22 @@ def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
     assert told <= rows("efficiency.md")
     text = (DOCS / "efficiency.md").read_text()
     assert {line.symbol for line in yearly(of, grid, period) if line.symbol not in text} == set()
+
+
+def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
+    assert {*Resource, *Cause, *Holds} <= rows("capacity.md")
+    text = (DOCS / "capacity.md").read_text()
+    paths = {route.path for route in (*capacity.router.routes, *inventory.router.routes) if isinstance(route, APIRoute)}
+    assert {path for path in paths if f"/api/v1{path}`" not in text} == set()
+    asked = {*capacity.PlacementAsk.model_fields, *capacity.WhatIfAsk.model_fields, *capacity.AddAsk.model_fields}
+    assert asked <= rows("capacity.md")
+
+
+def test_the_inventory_in_the_docs_is_one() -> None:
+    text = (DOCS / "settings.md").read_text()
+    (example,) = [one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[inventory.sites]]" in one]
+    told = InventorySettings(**tomllib.loads(example)["inventory"])
+    assert told.sites[0].contract_kw == 4_000 and told.netbox is not None
 
 
 def test_every_metric_has_its_line() -> None:

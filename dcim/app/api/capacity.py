@@ -161,7 +161,7 @@ class SeatBody(BaseModel):
     margin_pct: float | None = Field(
         description="What would be left of what binds, % of its capacity; below 0 where it does not fit."
     )
-    why: str
+    why: str = Field(description="In a sentence: what it takes of what is left where it binds, or what it lacks.")
     unknown: list[str] = Field(description="What is not known; a position does not fit while anything is.")
     assumed: str = Field(description="What is taken from its neighbours; empty where the inventory says it.")
 
@@ -457,7 +457,7 @@ def whatif(ctx: Ctx, ask: WhatIfAsk) -> WhatIfBody:
         overloads=[
             OverloadBody(
                 feed=f"asset/{one.site}/{one.feed}",
-                load=_worked_out(at, one.load_kw, "kW", one.feed, "what moves there after the change", one.measured),
+                load=_worked_out(at, one.load_kw, "kW", one.feed, "with what moves there", found.measured_pct),
                 usable_kw=round(one.usable_kw, 3),
                 before_kw=rounded(one.before_kw),
                 fullest_a=rounded(one.fullest_a),
@@ -472,8 +472,17 @@ def whatif(ctx: Ctx, ask: WhatIfAsk) -> WhatIfBody:
             HotBody(
                 group=one.group,
                 racks=list(one.racks),
-                lost=_worked_out(at, one.lost_kw, "kW", one.group, "nobody knows the heat of its racks"),
-                slowdown=_worked_out(at, one.slowdown_s, "s", one.group, one.why),
+                lost=_worked_out(
+                    at,
+                    one.lost_kw,
+                    "kW",
+                    one.group,
+                    "nobody knows the heat of its racks"
+                    if one.lost_kw is None
+                    else "heat now, less what is left of it",
+                    found.measured_pct,
+                ),
+                slowdown=_worked_out(at, one.slowdown_s, "s", one.group, one.why, found.measured_pct),
                 first=one.first,
             )
             for one in found.hot
@@ -570,7 +579,8 @@ async def forecast(
     ceiling = None if free is None or np.isnan(now_kw) else now_kw + free
     told = foretell(day, value, float("nan") if ceiling is None else ceiling)
     nothing = _worked_out(picture.loads.at, None, "kW", boundary, "")
-    capacity = _worked_out(picture.loads.at, ceiling, "kW", boundary, "load now + headroom: " + found.headroom.why)
+    why = f"load now + headroom: {found.headroom.why}"
+    capacity = _worked_out(picture.loads.at, ceiling, "kW", boundary, why, found.headroom.coverage_pct)
     if isinstance(told, str):
         return ForecastBody(
             scope=scope,
@@ -603,7 +613,7 @@ async def forecast(
     return ForecastBody(
         scope=scope,
         capacity=capacity,
-        load=_worked_out(last, told.level, "kW", boundary, "trend of each day's highest hour", measured=True),
+        load=_worked_out(last, told.level, "kW", boundary, "trend of each day's highest hour", 100.0),
         growth_kw_per_day=rounded(told.per_day),
         growth_low=rounded(told.per_day_low),
         growth_high=rounded(told.per_day_high),
@@ -838,11 +848,13 @@ def _stranded(picture: Picture, hall: Unit, wanted: Wanted) -> StrandedBody:
             scope=name, free=nothing, usable=nothing, stranded=nothing, racks=None, by_cause={}, why=[found]
         )
     why = f"for racks of {wanted.power_kw:g} kW"
+    known = picture.loads.rack_measured[list(hall.racks)]
+    measured = 100.0 * float(known.mean()) if len(known) else 0.0
     return StrandedBody(
         scope=name,
-        free=_worked_out(at, found.free_kw, "kW", name, why),
-        usable=_worked_out(at, found.usable_kw, "kW", name, why),
-        stranded=_worked_out(at, found.free_kw - found.usable_kw, "kW", name, why),
+        free=_worked_out(at, found.free_kw, "kW", name, why, measured),
+        usable=_worked_out(at, found.usable_kw, "kW", name, why, measured),
+        stranded=_worked_out(at, found.free_kw - found.usable_kw, "kW", name, why, measured),
         racks=found.racks,
         by_cause={cause: round(kw, 3) for cause, kw in found.by_cause.items()},
         why=list(found.why),
@@ -870,15 +882,16 @@ def _all(found: Sequence[Standing]) -> Holds:
 
 
 def _worked_out(
-    at: datetime, value: float | None, unit: str, boundary: str, why: str, measured: bool = False
+    at: datetime, value: float | None, unit: str, boundary: str, why: str, coverage_pct: float = 0.0
 ) -> FigureBody:
+    """A figure that follows from others; coverage_pct: how much of those was measured."""
     kind: Literal["estimated", "missing"] = "missing" if value is None else "estimated"
     return FigureBody.model_validate(
         {
             "value": rounded(value),
             "unit": unit,
             "kind": kind,
-            "coverage_pct": 0.0 if value is None else 100.0 if measured else 0.0,
+            "coverage_pct": 0.0 if value is None else round(coverage_pct, 1),
             "start": at,
             "end": at,
             "boundary": boundary,
