@@ -49,7 +49,7 @@ def step_s_of(points: int, period: Period) -> int | None:
     >>> step_s_of(1, month), step_s_of(1_000, month), step_s_of(90_000, month)
     (60, 3600, 86400)
     """
-    seconds = (period.end - period.start).total_seconds()
+    seconds, points = (period.end - period.start).total_seconds(), max(points, 1)
     if points * seconds <= READINGS_MAX:
         return RAW_STEP_S
     return next((step for step in _STEPS_S if points * (seconds / step + 2) <= CELLS_MAX), None)

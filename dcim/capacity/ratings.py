@@ -83,17 +83,17 @@ def _sum(what: AgainstWhat, values: Sequence[float | None], of: str) -> Capacity
 
 
 def _power(layout: Layout, scope: Scope) -> list[Capacity]:
-    inventory, found = layout.inventory, []
-    site = inventory.sites.get(scope.site)
+    found = []
+    site = layout.inventory.sites.get(scope.site)
     racks = layout.racks_in(scope)
-    by_racks = _sum("rating", [rack_rating_kw(layout, key) for key in racks], "racks")
     if scope.kind == "asset":
         found.append(_asset_rating(layout, scope.key))
     elif scope.kind == "site" and site is not None and site.installed_it_kw is not None:
         found.append(_given("rating", site.installed_it_kw, "installed IT power of the site"))
+    elif (rated := _place_rating_kw(layout, scope)) is not None:
+        found.append(_given("rating", rated, f"rating of the {scope.kind}"))
     else:
-        rated = _place_rating_kw(layout, scope)
-        found.append(by_racks if rated is None else _given("rating", rated, f"rating of the {scope.kind}"))
+        found.append(_sum("rating", [rack_rating_kw(layout, key) for key in racks], "racks"))
     if scope.kind == "site":
         contract = site.contract_kw if site is not None else None
         if contract is None:

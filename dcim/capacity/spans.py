@@ -126,9 +126,8 @@ def grid(
     point, time and value, by buckets that lie within steps."""
     rows, count, step = len(points), steps.number, steps.step_us
     start_us, end_us = max(period_us[0], steps.start_us), min(period_us[1], steps.start_us + step * count)
-    row_of = {point: row for row, point in enumerate(points)}
-    known = np.array([row_of.get(point, -1) for point in np.unique(spans.point).tolist()], np.int64)
-    row = known[np.searchsorted(np.unique(spans.point), spans.point)] if len(spans) else np.zeros(0, np.int64)
+    number_of = _Rows(points)
+    row = number_of.of(spans.point)
     start = np.maximum(spans.start, start_us)
     end = np.minimum(spans.end, end_us)
     used = (row >= 0) & (end > start)
@@ -142,12 +141,29 @@ def grid(
     peak = mean.copy()
     if peaks is not None and peaks.height:
         at = (peaks["time"].cast(pl.Int64).to_numpy() - steps.start_us) // step
-        of = np.array([row_of.get(point, -1) for point in peaks["point"].to_list()], np.int64)
+        of = number_of.of(peaks["point"].cast(pl.Int64).to_numpy())
         high = peaks["value"].fill_null(float("nan")).to_numpy()
         inside = (at >= 0) & (at < count) & (of >= 0) & ~np.isnan(high)
         inside[inside] &= ~np.isnan(mean[of[inside], at[inside]])
         np.maximum.at(peak, (of[inside], at[inside]), high[inside])
     return Grid(steps, _within(steps, start_us, end_us), mean, share, peak)
+
+
+class _Rows:
+    """Which row a point has."""
+
+    def __init__(self, points: Sequence[int]) -> None:
+        listed = np.asarray(points, np.int64)
+        self._order = np.argsort(listed, kind="stable")
+        self._sorted = listed[self._order]
+
+    def of(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of points; −1 for one that has none."""
+        if not len(self._sorted):
+            return np.full(len(points), -1, np.int64)
+        at = np.minimum(np.searchsorted(self._sorted, points), len(self._sorted) - 1)
+        found: npt.NDArray[np.int64] = np.where(self._sorted[at] == points, self._order[at], -1)
+        return found
 
 
 def _spread(
@@ -163,6 +179,12 @@ def _spread(
 ) -> None:
     """Adds spans to the cells that they lie in: by value × time, and by time. A span that crosses borders of steps is
     cut at each; those are few and short, for a reading does not hold long."""
+    if (first == last).all():
+        time = (end - start).astype(np.float64)
+        flat = row * steps.number + first
+        covered += np.bincount(flat, time, covered.size).reshape(covered.shape)
+        integral += np.bincount(flat, time * value, covered.size).reshape(covered.shape)
+        return
     width = last - first + 1
     repeated = np.repeat(np.arange(len(row)), width)
     offset = np.arange(len(repeated)) - np.repeat(np.cumsum(width) - width, width)
@@ -202,17 +224,19 @@ def integral_h(grid: Grid) -> Floats:
     return total
 
 
-def quantiles(grid: Grid, share: float) -> Floats:
-    """The value below which each row was for this share of the covered time, 0 < share < 1: the least step's mean that
-    no less than `share` of the time is at or below. NaN where nothing is covered."""
+def quantiles(grid: Grid, *shares: float) -> list[Floats]:
+    """By share: the value below which each row was for this share of the covered time, 0 < share < 1: the least step's
+    mean that no less than `share` of the time is at or below. NaN where nothing is covered."""
     order = np.argsort(grid.mean, axis=1)  # NaN goes last, and covers nothing
     value = np.take_along_axis(grid.mean, order, axis=1)
     weight = np.cumsum(np.take_along_axis(np.where(np.isnan(grid.mean), 0.0, grid.cover), order, axis=1), axis=1)
     total = weight[:, -1]
-    at = (weight < (share * total * (1.0 - 1e-12))[:, None]).sum(axis=1)
-    picked = value[np.arange(len(value)), np.minimum(at, value.shape[1] - 1)]
-    result: Floats = np.where(total > _NOTHING, picked, np.nan)
-    return result
+    found = []
+    for share in shares:
+        at = (weight < (share * total * (1.0 - 1e-12))[:, None]).sum(axis=1)
+        picked = value[np.arange(len(value)), np.minimum(at, value.shape[1] - 1)]
+        found.append(np.where(total > _NOTHING, picked, np.nan))
+    return found
 
 
 def peaks(grid: Grid) -> tuple[Floats, npt.NDArray[np.int64]]:

@@ -144,7 +144,7 @@ def usages(of: Survey, points: Grid) -> Usages:
 def _tell(
     of: Survey, grid: Grid, shares: Floats, said: np.ndarray[tuple[int], np.dtype[np.bool_]], number_of: dict[int, int]
 ) -> list[Usage]:
-    mean, p50, p95 = means(grid), quantiles(grid, 0.5), quantiles(grid, 0.95)
+    mean, (p50, p95) = means(grid), quantiles(grid, 0.5, 0.95)
     high, when = peaks(grid)
     hours, covered = integral_h(grid), coverage(grid)
     told = []

@@ -72,7 +72,7 @@ def test_what_is_missing_or_bad_ends_what_held_and_is_not_0(ends):
 def test_nothing_read_is_no_figure():
     one = on(read(), 60)
     assert np.isnan(means(one)[0])
-    assert np.isnan(quantiles(one, 0.95)[0])
+    assert np.isnan(quantiles(one, 0.95)[0][0])
     assert np.isnan(peaks(one)[0][0])
     assert coverage(one)[0] == 0.0
 
@@ -87,9 +87,9 @@ def test_percentiles_by_time():
     # 19 minutes at 1 … 19, and one at 100
     rows = [(1, 60.0 * n, 100.0 if n == 7 else float(n)) for n in range(20)]
     one = on(read(*rows), 1200, hold_us=60 * S)
-    assert quantiles(one, 0.5)[0] == 10.0
-    assert quantiles(one, 0.95)[0] == 19.0
-    assert quantiles(one, 0.951)[0] == 100.0
+    assert quantiles(one, 0.5)[0][0] == 10.0
+    assert quantiles(one, 0.95)[0][0] == 19.0
+    assert quantiles(one, 0.951)[0][0] == 100.0
     high, when = peaks(one)
     assert (high[0], when[0]) == (100.0, 7 * MINUTE)
 

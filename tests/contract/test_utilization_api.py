@@ -214,6 +214,8 @@ PROBLEMS = [
     ("scope=site/titan&window=0h", 422, "query.window"),
     ("scope=site/titan&window=24h&start=2026-01-01T00:00:00Z", 422, "query.window"),
     ("scope=site/titan&end=2026-01-01T00:00:00Z", 422, "query.end"),
+    ("scope=site/titan&start=0001-01-01T00:00:00%2B14:00&end=0001-01-02T00:00:00Z", 422, "query.start"),
+    ("scope=site/titan&start=2000-01-01T00:00:00Z", 422, "query.start"),
     (f"scope=site/titan&start={FUTURE}", 422, "query.start"),
     (f"scope=site/titan&start=2026-01-01T00:00:00Z&end={FUTURE}", 422, "query.end"),
     ("scope=site/titan&start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z", 422, "query.end"),

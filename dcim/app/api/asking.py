@@ -22,6 +22,7 @@ from dcim.core.plant import Plant
 
 SCOPES_MAX = 200
 """Scopes of one question."""
+FIRST_YEAR = 1970
 WINDOW = "24h"
 """The period when nothing is said."""
 
@@ -115,6 +116,8 @@ def period_of(
         if window is not None:
             raise bad("query.window", "Give either window or start and end, not both.")
         until = end or now
+        if start.year < FIRST_YEAR:
+            raise bad("query.start", f"Nothing is kept of before {FIRST_YEAR}.")
         if start > now:
             raise bad("query.start", f"The period has not begun: it is {now:%Y-%m-%dT%H:%M:%SZ}.")
         if until > now + timedelta(minutes=1):

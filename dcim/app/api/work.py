@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from dcim.app import history
-from dcim.app.api.asking import LayoutNow, scopes_of, zone_of
+from dcim.app.api.asking import FIRST_YEAR, LayoutNow, scopes_of, zone_of
 from dcim.app.api.context import Context, Ctx
 from dcim.app.api.efficiency import costs_of
 from dcim.app.api.problems import RESPONSES, bad, not_found
@@ -230,6 +230,8 @@ async def serving(ctx: Ctx, layout: LayoutNow, texts: ServingTextsBody) -> Servi
     """Tokens and queries between two Prometheus texts of inference servers (vLLM, SGLang, Text Generation Inference,
     llama.cpp; Triton counts queries alone), for the energy of the GPUs of a scope in that time, and what they cost."""
     (scope,) = scopes_of(layout, [texts.scope])
+    if texts.start.year < FIRST_YEAR:
+        raise bad("body.start", f"Nothing is kept of before {FIRST_YEAR}.")
     if texts.end <= texts.start or texts.end > ctx.clock() + timedelta(minutes=1):
         raise bad("body.end", "The later text has to be taken after the earlier one, and not in the future.")
     if texts.end - texts.start > timedelta(days=DAYS_MAX):
