@@ -124,8 +124,8 @@ def test_selected_rack_shows_its_indicators(console: Open) -> None:
     expect(seen.tile("demo/H1-B02")).to_have_attribute("aria-current", "true")
     assert "at=demo%2FH1-B02" in seen.page.url
     card.get_by_text("All points").click()
-    expect(card.locator("tbody tr")).to_have_count(9)
-    expect(card.locator("tbody tr", has_text="supply_c")).to_contain_text("43.7")
+    expect(card.locator("tbody tr")).to_have_count(7)
+    expect(card.locator("tbody tr", has_text="Rack liquid supply temperature")).to_contain_text("43.7")
 
 
 def test_no_band_is_invented_where_too_few_racks_make_one(console: Open) -> None:

@@ -14,7 +14,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.console import PAGES, POLICY
-from dcim.app.api import alarms, hall, health, kpis, ledger, maintenance, plant, problems, readings, rules, stream
+from dcim.app.api import (
+    alarms,
+    hall,
+    health,
+    kpis,
+    ledger,
+    library,
+    maintenance,
+    plant,
+    problems,
+    readings,
+    rules,
+    stream,
+)
 from dcim.app.api.context import Context
 
 HEADERS = {
@@ -66,6 +79,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
     def home() -> FileResponse:
         return FileResponse(PAGES / "index.html")
 
+    app.include_router(library.router)
     app.mount("/console", StaticFiles(directory=PAGES), name="console")
 
     app.add_middleware(_Headers)
