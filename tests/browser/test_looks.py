@@ -28,7 +28,7 @@ FIRST_PAINT_BYTES = 75_000
 """Half of what may come before the first paint: the hall's own data want the other half."""
 LATER = {
     *("phone.html", "phone.js", "overview.js", "loop.js", "mimic.js", "rack.js", "chart.js", "range.js"),
-    *("trend-page.js", "kpis.js"),
+    *("trend-page.js", "kpis.js", "capacity.js"),
 }
 """What the hall does not need: fetched where it is looked at."""
 

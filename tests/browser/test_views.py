@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import partial
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Open
 from tests.browser.stand_in import StandIn
@@ -213,6 +214,93 @@ def test_figures_stand_against_their_aims(console: Open) -> None:
     with seen.page.expect_download() as download:
         seen.page.get_by_role("button", name="CSV").click()
     assert "Fullest ten minutes,12,10 or fewer" in download.value.path().read_text("utf-8-sig")
+
+
+def told(value: float | None, kind: str = "measured") -> dict[str, object]:
+    return {"value": value, "unit": "kW", "kind": kind, "coverage_pct": 100.0, "boundary": "", "why": "no rating"}
+
+
+CAPACITY = {
+    "/capacity": {
+        "items": [
+            {
+                "scope": "hall/demo/Hall 1",
+                "racks": 8,
+                "headroom": told(212.4),
+                "binding": {"resource": "failover", "at": "H1-BUS-A"},
+                "resources": [
+                    {"resource": "failover", "headroom": told(212.4), "unknown": []},
+                    {"resource": "air", "headroom": told(None, "missing"), "unknown": ["what the hall's air can take"]},
+                ],
+                "feeds": [],
+            }
+        ],
+        "total": 1,
+        "next_cursor": None,
+        "conflicts": 1,
+    },
+    "/redundancy": {
+        "halls": [
+            {
+                "scope": "hall/demo/Hall 1",
+                "power": "no",
+                "cooling": "unknown",
+                "racks": 8,
+                "by_power": {"no": 1, "yes": 7},
+                "weakest_power": {
+                    "scope": "asset/demo/H1-A01",
+                    "weakest": "H1-A01-TAP-A",
+                    "margin_pct": -4.0,
+                    "why": "",
+                },
+                "weakest_cooling": None,
+            }
+        ],
+        "items": [{"holds": "no"}, {"holds": "yes"}],
+        "total": 8,
+    },
+    "/utilization": {
+        "unit": "kW",
+        "answers": [
+            {
+                "scope": "hall/demo/Hall 1",
+                "kind": "estimated",
+                "coverage_pct": 99.2,
+                "mean": 520.1,
+                "p95": 611.0,
+                "peak": 640.0,
+                "against": [{"what": "rating", "p95_pct": 63.6}, {"what": "failover_safe", "p95_pct": None}],
+                "why": "",
+            }
+        ],
+    },
+}
+
+
+def give(answer: object, route: Route) -> None:
+    """Answers a request of the page."""
+    route.fulfill(json=answer)
+
+
+def test_capacity_tells_headroom_redundancy_and_use(console: Open) -> None:
+    seen = console(StandIn())
+    seen.refused.add(404)
+    page, main = seen.page, seen.page.locator("main")
+    page.goto(seen.url + "/#/capacity")
+    expect(main).to_contain_text("This service does not answer questions about capacity.")
+    for path, answer in CAPACITY.items():
+        page.route(f"**/api/v1{path}?*", partial(give, answer))
+    page.goto(seen.url + "/#/capacity?level=row")
+    row, redundancy, use = (main.locator("tbody").nth(i).locator("tr") for i in range(3))
+    expect(row).to_have_text(
+        re.compile("demo · Hall 18212 kWFailover at H1-BUS-AFailover 212 kW · Air —what the hall's air can take")
+    )
+    expect(main).to_contain_text("The inventory contradicts itself once")
+    expect(redundancy).to_have_text("demo · Hall 1does not holdnot knownH1-A01-TAP-A: −4\xa0% left")
+    expect(use).to_have_text("demo · Hall 1520 kW est.611 kW est.640 kW est.64\xa0%—99\xa0%")
+    expect(page.get_by_label("Of what")).to_have_value("row")
+    assert page.evaluate(FAINT) == []
+    assert page.evaluate(BARRIERS) == []
 
 
 @pytest.mark.parametrize("login", ["refused", "page"])

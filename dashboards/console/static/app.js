@@ -85,6 +85,7 @@ const LATER = {
   loop: async () => new (await import("./loop.js")).LoopPage(parts),
   rack: async () => new (await import("./rack.js")).RackPage(parts),
   trend: async () => new (await import("./trend-page.js")).TrendPage(parts),
+  capacity: async () => new (await import("./capacity.js")).Capacity(parts),
   kpis: async () => new (await import("./kpis.js")).Kpis(parts),
 };
 const parts = { store, route, isStale, acknowledging };

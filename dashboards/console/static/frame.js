@@ -19,6 +19,7 @@ const PAGES = [
   ["loop", "Loops"],
   ["alarms", "Alarms"],
   ["kpis", "Alarm KPIs"],
+  ["capacity", "Capacity"],
   ["quality", "Data quality"],
 ];
 const WITHIN = { rack: "hall" };

@@ -3,6 +3,7 @@
 //   #/alarms?show=unacknowledged&filter=…   #/alarms/<id>    the alarms
 //   #/overview   #/rack/<site>%2F<id>   #/loop/<site>%2F<id>   a rack and a loop, their range: &span=24h or &from=…&to=…
 //   #/trend?point=12,13&span=24h                             any points
+//   #/capacity?level=row&window=7d                           headroom, redundancy, use
 //   #/kpis?days=30   #/quality                               how well alarms work; data quality
 // Lives here: reading and writing it. Not here: what the pages do with it.
 
