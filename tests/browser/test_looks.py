@@ -312,6 +312,20 @@ def test_the_page_asks_for_nothing_from_outside_and_nothing_inline() -> None:
         assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text), file.name
 
 
+def test_every_view_and_key_stands_in_its_docs() -> None:
+    told = (PAGES.parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
+    frame, app, keys = ((PAGES / name).read_text(encoding="utf-8") for name in ("frame.js", "app.js", "keys.js"))
+    pages = re.findall(r'^  \["(\w+)", "([\w ]+)"\],$', frame[: frame.index("const WITHIN")], re.MULTILINE)
+    named = [(page, name) for page, name in pages if not page.isdigit()]
+    assert len(named) == 7
+    for page, name in named:
+        assert f"| {name} | `#/{'' if page == 'hall' else page}" in told, name
+    for page in re.findall(r"^  (\w+): async \(\) => new", app, re.MULTILINE):
+        assert f"`#/{page}" in told, page
+    for key in re.findall(r'^  \["([A-Z/?]|Esc|Space|Enter)",', keys, re.MULTILINE):
+        assert re.search(rf"^\|[^|]*(?<!\w){re.escape(key)}(?!\w)[^|]*\|", told, re.MULTILINE), key
+
+
 def test_everything_fits_the_first_paint(console: Open) -> None:
     seen = console()
     fetched = {url.rsplit("/", 1)[1] for url in seen.asked if "/console/" in url} | {"index.html", "icon.svg"}

@@ -11,6 +11,7 @@ const MINUTES = 30;
 const SPANS = [5, 10, MINUTES]; // minutes: the shortest that holds all there is, so that a young history fills the picture
 const EVERY_S = 5;
 const REFRESH_MS = 10_000;
+const STALE_AFTER_S = 250; // where the service has not said yet
 const HEIGHT = 100;
 const WIDTH = 400;
 
@@ -160,7 +161,7 @@ export class Trend {
   // Buckets without a reading are not told of, and a point that only speaks on change is silent for long: only what
   // would be stale is a gap.
   #breaks() {
-    return Math.max(2 * EVERY_S, this.#store.staleAfter ?? 0) * 1000;
+    return Math.max(2 * EVERY_S, this.#store.staleAfter ?? STALE_AFTER_S) * 1000;
   }
 
   #tell() {
