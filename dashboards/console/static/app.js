@@ -11,6 +11,7 @@ import { el, text } from "./dom.js";
 import { TimeSince } from "./format.js";
 import { Frame } from "./frame.js";
 import { HallPage } from "./hall.js";
+import { Hidden } from "./hidden.js";
 import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { Quality } from "./quality.js";
@@ -104,6 +105,7 @@ async function open(name) {
   }
 }
 
+const hidden = new Hidden(store);
 new Sound(store, document.getElementById("sound"));
 
 // An alarm chosen beside the map: its evidence comes below, and its rack is shown with it.
@@ -235,6 +237,7 @@ function beat() {
   link.beat();
   frame.beat();
   TimeSince.tick();
+  if (["hall", "alarms"].includes(route.page)) hidden.beat(route.page === "alarms");
   if (route.page === "hall") hall.beat();
   if (route.page === "alarms") {
     table.beat();
