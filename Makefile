@@ -56,6 +56,9 @@ bench: $(READY)  ## what it costs, as ratios within one run
 bench-long: $(READY)  ## one collector at 200,000 points, and ten minutes at half of its pace: three quarters of an hour
 	$(BIN)/python -m tests.benchmarks.bench_line --points 200000 --soak 600 --warm 720
 
+shots: $(READY)  ## pictures of the console's main views, into docs/pictures; needs chromium
+	$(BIN)/python -m tests.browser.shots $(ARGS)
+
 evaluate: $(READY)  ## how well the detectors do, into docs/evaluation.md: minutes
 	$(BIN)/python -m tests.evaluation $(ARGS)
 

@@ -15,16 +15,21 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
+import polars as pl
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
+from alerts.kpis import LOG
 from dashboards.console import PAGES, POLICY
+from dcim.app.api import library
 from dcim.app.api.alarms import Assignment, Person, Reasoned, Remark, Said, Several, Shelf
+from dcim.app.kpis import report
+from tests.browser import assets
 
 Json = dict[str, Any]
 
@@ -77,12 +82,15 @@ class StandIn:
         self.stale_after_s = 250.0
         self.silent = False  # the stream stays open and says nothing
         self.refusing = False  # every answer is 503
+        self.login: str = ""  # "refused": every answer is 401; "page": a proxy answers with its own page
         self.held_back_s = 0.0  # what the stream says is so old when it comes
         self.requests: list[str] = []
         self.posted: list[Json] = []
         self.turn = 0
         self.alarms: dict[str, Json] = {}
         self.ended: dict[str, list[Json]] = {}
+        self.gone: set[int] = set()  # points that are not described any more
+        self.silent_points = False  # no point has a reading in any range
         self.racks: dict[str, Json] = {}
         self.cdus: dict[str, Json] = {}
         self.halls: list[Json] = []
@@ -384,6 +392,24 @@ class StandIn:
         self.publish("alarm", listed(changed))
         return changed
 
+    def log(self) -> pl.DataFrame:
+        """What became of alarms, as the figures are worked out from it."""
+        lines = [line for one in (*self.ended.values(), *(a["history"] for a in self.alarms.values())) for line in one]
+        rows = [
+            (
+                datetime.fromisoformat(line["at"]),
+                line["id"],
+                line["priority"],
+                LOGGED[line["change"]],
+                line["by"],
+                "",
+                None,
+            )
+            for line in lines
+            if line["change"] in LOGGED
+        ]
+        return pl.DataFrame(rows, schema=LOG, orient="row").sort("time")
+
     def standing(self, *, hidden: bool = False) -> list[Json]:
         """Alarms as the listing has them; hidden: with those that the design hides."""
         shown = [alarm for alarm in self.alarms.values() if hidden or alarm["state"] != "suppressed"]
@@ -432,6 +458,11 @@ class StandIn:
             with self._lock:
                 self._queues.pop(queue, None)
 
+
+LOGGED = {"activated": "raised", "cleared": "cleared", "acknowledged": "acknowledged", "shelved": "shelved"}
+"""Changes that count for the figures."""
+QUANTITY = {12: "LiquidLevel", 900_001: "GpuTemperature"}
+"""What some points measure; the others are nothing in particular."""
 
 ACTS: dict[str, type[Person]] = {
     "comment": Remark,
@@ -553,69 +584,6 @@ BACKLOG: Json = {
 """A spool that is filling, because the server behind it is gone."""
 
 
-def asset_detail(asset: Json, values: Json) -> Json:
-    """An asset with its points and their last values."""
-    now = iso(datetime.now(UTC))
-    site, name = asset["site"], asset["id"]
-    details = [
-        {
-            "id": i,
-            "site": site,
-            "asset": name,
-            "quantity": key,
-            "unit": "",
-            "unit_known": True,
-            "name": key,
-            "point_type": key,
-            "object_type": "Rack",
-            "path": f"x/{key}",
-            "areas": [],
-            "loop": None,
-            "side": None,
-            "phase": "",
-            "part": "",
-            "setpoint": False,
-            "integration": "",
-            "states": {},
-        }
-        for i, key in enumerate(values)
-    ]
-    readings = [
-        {
-            "point": i,
-            "site": site,
-            "asset": name,
-            "quantity": key,
-            "name": key,
-            "unit": "",
-            "time": now,
-            "heard": now,
-            "age_s": 0.4,
-            "value": value,
-            "quality": "good",
-            "state": None,
-        }
-        for i, (key, value) in enumerate(values.items())
-    ]
-    return {
-        "site": site,
-        "id": name,
-        "name": asset["name"],
-        "kind": "Rack",
-        "described": True,
-        "hall": asset["hall"],
-        "row": asset["row"],
-        "position": asset.get("position"),
-        "rated_power_kw": asset.get("rated_power_kw"),
-        "within": "",
-        "points": len(details),
-        "readings": readings,
-        "details": details,
-        "fed_by": {"power": asset.get("feeds", []), "coolant": asset.get("cdus", [])},
-        "feeds": {"power": [], "coolant": []},
-    }
-
-
 def application(hall: StandIn) -> FastAPI:
     """The routes of the API that the console uses, and its pages."""
     app = FastAPI()
@@ -625,6 +593,8 @@ def application(hall: StandIn) -> FastAPI:
         hall.requests.append(request.url.path)
         if hall.refusing and request.url.path.startswith("/api"):
             return problem(503, "The store is not ready", detail="Try again shortly.")
+        if hall.login and request.url.path.startswith("/api"):
+            return HTMLResponse("<h1>Log in</h1>", 401 if hall.login == "refused" else 200)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Cache-Control"] = "no-cache"
@@ -662,6 +632,10 @@ def application(hall: StandIn) -> FastAPI:
         refused = [{"id": one, "detail": "It is over."} for one in said.ids or [] if one not in known]
         return {"done": len(known), "refused": refused}
 
+    @app.get("/api/v1/alarms/kpis")
+    async def kpis(start: datetime, end: datetime, operators: int) -> Json:
+        return json.loads(report(hall.log(), start, end, operators).model_dump_json())
+
     @app.get("/api/v1/alarms/{alarm_id}")
     async def get_alarm(alarm_id: str) -> Response:
         alarm = hall.alarms.get(alarm_id)
@@ -695,41 +669,74 @@ def application(hall: StandIn) -> FastAPI:
         app.post(f"/api/v1/alarms/{{alarm_id}}/{verb}")(act)
 
     @app.get("/api/v1/readings")
-    async def readings(point: int, start: datetime, end: datetime) -> Json:
-        times = [start + timedelta(seconds=10 * i) for i in range(int((end - start).total_seconds() // 10))]
-        onset = len(times) - 18
-        values = [round(48.2 + 0.2 * wave(i + point) - max(0, i - onset) * 0.17, 2) for i in range(len(times))]
-        qualities = [1 if 100 <= i < 106 else 0 for i in range(len(times))]
-        for rows in (times, values, qualities):
-            del rows[30:60]  # what nobody measured has no entry
-        one = {
-            "point": point,
-            "site": "demo",
-            "asset": "H1-CDU-1",
-            "quantity": "GenericPoint",
-            "name": "Coolant inventory" if point == 12 else "Supply − return",
-            "unit": "L" if point == 12 else "L/min",
-            "times": [iso(t) for t in times],
-            "values": values,
-            "qualities": qualities,
-        }
-        return {
-            "start": iso(start),
-            "end": iso(end),
-            "every_s": 10,
-            "how": "mean",
-            "resolution": "raw",
-            "kept_since": None,
-            "series": [one],
-        }
+    async def readings(
+        start: datetime,
+        end: datetime,
+        point: Annotated[list[int] | None, Query()] = None,
+        quantity: str | None = None,
+        every: str = "10s",
+        points_max: int | None = None,
+    ) -> Response:
+        if hall.gone & set(point or ()):
+            return problem(404, "Not found", detail="There is no point of this number.")
+        chosen = [(number, "H1-CDU-1", QUANTITY.get(number, "GenericPoint")) for number in point or ()]
+        if quantity:
+            chosen = [(i, rack["id"], quantity) for i, rack in enumerate(hall.racks.values())]
+        step = (end - start).total_seconds() / points_max if points_max else int(every.removesuffix("s"))
+        times = [start + timedelta(seconds=step * i) for i in range(int((end - start).total_seconds() // step))]
+        onset = len(times) - max(2, int(180 / step))
+
+        def series(number: int, asset: str, name: str) -> Json:
+            fall = 3.06 / (len(times) - onset)
+            values = [round(48.2 + 0.2 * wave(i + number) - max(0, i - onset) * fall, 2) for i in range(len(times))]
+            kept = {
+                "times": [iso(t) for t in times],
+                "values": values,
+                "qualities": [1 if 100 <= i < 106 else 0 for i in range(len(times))],
+            }
+            for rows in kept.values():
+                del rows[30:60]  # what nobody measured has no entry
+            if hall.silent_points:
+                kept = {name: [] for name in kept}
+            said = {12: "Coolant inventory"}.get(number, "Supply − return")
+            unit = "L" if number == 12 else "L/min"
+            return {
+                "point": number,
+                "site": "demo",
+                "asset": asset,
+                "quantity": name,
+                "name": said,
+                "unit": unit,
+            } | kept
+
+        return JSONResponse(
+            {
+                "start": iso(start),
+                "end": iso(end),
+                "every_s": None if points_max else step,
+                "how": None if points_max else "mean",
+                "resolution": "raw",
+                "kept_since": None,
+                "series": [series(*one) for one in chosen],
+            }
+        )
+
+    @app.get("/api/v1/readings/latest")
+    async def latest(site: str, within: str, quantity: str) -> Json:
+        items = assets.gpus(hall.racks[f"{site}/{within}"], quantity)
+        return {"items": items, "total": len(items), "next_cursor": None}
 
     @app.get("/api/v1/assets/{asset_id}")
     async def asset(asset_id: str, site: str) -> Response:
-        rack = hall.racks.get(f"{site}/{asset_id}") or hall.cdus.get(f"{site}/{asset_id}")
-        if rack is None:
-            return problem(404, "No such asset")
-        values = {key: value for key, value in rack["values"].items() if not isinstance(value, list)}
-        return JSONResponse(asset_detail(rack, values))
+        key = f"{site}/{asset_id}"
+        known = hall.racks.get(key) or hall.cdus.get(key)
+        if known is not None:
+            number = [*hall.racks, *hall.cdus].index(key) + 1
+            return JSONResponse(assets.detail(known, number))
+        for i, rack in enumerate(hall.racks.values()):
+            if asset_id in rack["feeds"]:
+                return JSONResponse(assets.meter(rack, asset_id, 500_000 + 10 * i))
+        return problem(404, "No such asset")
 
     @app.get("/api/v1/ledger")
     async def ledger() -> Json:
@@ -776,6 +783,7 @@ def application(hall: StandIn) -> FastAPI:
     async def index() -> FileResponse:
         return FileResponse(PAGES / "index.html")
 
+    app.include_router(library.router)
     app.mount("/console", StaticFiles(directory=PAGES))
     return app
 

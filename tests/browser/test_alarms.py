@@ -208,7 +208,7 @@ def test_the_table_sorts_shows_what_is_masked_and_what_has_been(console: Open) -
     expect(page.locator("tbody tr:visible")).to_have_count(1)
     page.locator("tbody tr:visible").get_by_role("button").click()
     expect(page.locator(".side")).to_contain_text("limit at H1-A01: over. What the journal tells of it:")
-    expect(page.locator(".side .log:visible")).to_contain_text("it is gone")
+    expect(page.locator(".side .past")).to_contain_text("it is gone")
     assert "show=history" in page.url
 
 

@@ -124,8 +124,8 @@ def test_selected_rack_shows_its_indicators(console: Open) -> None:
     expect(seen.tile("demo/H1-B02")).to_have_attribute("aria-current", "true")
     assert "at=demo%2FH1-B02" in seen.page.url
     card.get_by_text("All points").click()
-    expect(card.locator("tbody tr")).to_have_count(9)
-    expect(card.locator("tbody tr", has_text="supply_c")).to_contain_text("43.7")
+    expect(card.locator("tbody tr")).to_have_count(7)
+    expect(card.locator("tbody tr", has_text="Rack liquid supply temperature")).to_contain_text("43.7")
 
 
 def test_no_band_is_invented_where_too_few_racks_make_one(console: Open) -> None:
@@ -256,3 +256,20 @@ def boxes(page, selector: str) -> list[dict]:
         "nodes => nodes.map(n => ({what: n.outerHTML.slice(0, 80), width: n.getBoundingClientRect().width,"
         " height: n.getBoundingClientRect().height}))"
     )
+
+
+def test_racks_that_another_alarm_explains_are_shown_as_masked(console: Open) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    hall.raise_alarm(
+        "low", asset="H1-A04", title="Flow low", state="suppressed", hidden_how="upstream", hidden_why="Leak at H1-A03"
+    )
+    hall.raise_alarm("work", asset="H1-B01", state="suppressed", hidden_how="maintenance", hidden_why="pump work")
+    seen = console(hall)
+    tile = seen.tile("demo/H1-A04")
+    expect(tile).to_have_attribute("data-masked", "")
+    assert tile.evaluate("n => getComputedStyle(n).borderTopStyle") == "dashed"
+    tile.hover()
+    expect(seen.page.locator(".hover")).to_contain_text("Masked: Leak at H1-A03")
+    for other in ("H1-A03", "H1-B01"):
+        assert seen.tile(f"demo/{other}").get_attribute("data-masked") is None, "an alarm of its own, or work"

@@ -26,7 +26,10 @@ TEXT = 4.5
 MARKS = 3.0
 FIRST_PAINT_BYTES = 75_000
 """Half of what may come before the first paint: the hall's own data want the other half."""
-LATER = {"phone.html", "phone.js"}
+LATER = {
+    *("phone.html", "phone.js", "overview.js", "loop.js", "mimic.js", "rack.js", "chart.js", "range.js"),
+    *("trend-page.js", "kpis.js", "capacity.js"),
+}
 """What the hall does not need: fetched where it is looked at."""
 
 
@@ -307,6 +310,20 @@ def test_the_page_asks_for_nothing_from_outside_and_nothing_inline() -> None:
         text = file.read_text(encoding="utf-8")
         assert "innerHTML" not in text and "eval(" not in text, file.name
         assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text), file.name
+
+
+def test_every_view_and_key_stands_in_its_docs() -> None:
+    told = (PAGES.parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
+    frame, app, keys = ((PAGES / name).read_text(encoding="utf-8") for name in ("frame.js", "app.js", "keys.js"))
+    pages = re.findall(r'^  \["(\w+)", "([\w ]+)"\],$', frame[: frame.index("const WITHIN")], re.MULTILINE)
+    named = [(page, name) for page, name in pages if not page.isdigit()]
+    assert len(named) == 7
+    for page, name in named:
+        assert f"| {name} | `#/{'' if page == 'hall' else page}" in told, name
+    for page in re.findall(r"^  (\w+): async \(\) => new", app, re.MULTILINE):
+        assert f"`#/{page}" in told, page
+    for key in re.findall(r'^  \["([A-Z/?]|Esc|Space|Enter)",', keys, re.MULTILINE):
+        assert re.search(rf"^\|[^|]*(?<!\w){re.escape(key)}(?!\w)[^|]*\|", told, re.MULTILINE), key
 
 
 def test_everything_fits_the_first_paint(console: Open) -> None:

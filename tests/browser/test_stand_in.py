@@ -22,7 +22,9 @@ from dcim.app.api.ledger import (
 )
 from dcim.app.api.plant import AssetDetail, LatestBody, PointBody
 from dcim.app.api.readings import ReadingsBody, SeriesBody
+from dcim.app.kpis import KpisBody
 from dcim.app.views import AlarmBody, EvidenceBody, RationaleBody, TransitionBody
+from dcim.core.quantities import QUANTITIES
 from tests.browser.stand_in import BACKLOG, Served, StandIn, listed
 
 
@@ -80,6 +82,18 @@ def test_assets(answers: Any) -> None:
     fits(found, AssetDetail)
     fits(found["details"][0], PointBody)
     fits(found["readings"][0], LatestBody)
+    assert {point["quantity"] for point in found["details"]} <= QUANTITIES.keys()
+    for asset in ("H1-CDU-1", "H1-A03-TAP-A"):
+        found = answers(f"/assets/{asset}?site=demo")
+        fits(found, AssetDetail)
+        assert {point["quantity"] for point in found["details"]} <= QUANTITIES.keys()
+    gpus = answers("/readings/latest?site=demo&within=H1-A03&quantity=GpuTemperature")
+    assert gpus["total"] == 72
+    fits(gpus["items"][0], LatestBody)
+
+
+def test_figures(answers: Any) -> None:
+    fits(answers("/alarms/kpis?start=2026-01-01T00:00:00Z&end=2036-01-01T00:00:00Z&operators=1"), KpisBody)
 
 
 def test_quantities_are_those_of_the_map(answers: Any) -> None:

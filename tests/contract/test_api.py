@@ -66,6 +66,23 @@ def test_the_console_comes_compressed() -> None:
     inside(scenario)
 
 
+def test_the_chart_library_comes_out_of_its_package_once() -> None:
+    async def scenario(hall: Inside) -> None:
+        path = "/console/lib/plotly.js"
+        answer = await hall.client.get(path, headers={"accept-encoding": "gzip"})
+        assert (answer.headers["content-encoding"], answer.headers["content-type"].split(";")[0]) == (
+            "gzip",
+            "text/javascript",
+        )
+        assert "Plotly, Inc." in answer.text[:200]
+        plain = await hall.client.get(path, headers={"accept-encoding": "identity"})
+        assert "content-encoding" not in plain.headers and plain.text == answer.text
+        known = {"if-none-match": answer.headers["etag"]}
+        assert (await hall.client.get(path, headers=known)).status_code == 304
+
+    inside(scenario)
+
+
 def test_pages_follow_one_another_without_gap_or_overlap() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(*(rack_metadata("RackPower", rack=f"R{n:02}", engUnit="kW") for n in range(25)))

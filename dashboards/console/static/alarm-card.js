@@ -9,6 +9,7 @@ import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { many, stamp, time, utc, zone } from "./format.js";
 import { timeToLimit, words } from "./names.js";
 import { setButton } from "./alarm-list.js";
+import { address } from "./route.js";
 import { putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
@@ -66,9 +67,10 @@ export class AlarmCard {
     this.aside = el("div.row.aside", {}, ...this.others);
     this.owner = el("p.sub");
     this.put = el("p");
+    this.larger = el("a.inline.sub", {}, "Larger trend");
     const part = (name, ...nodes) => el("section", {}, name ? el("h3", {}, name) : null, ...nodes);
     this.parts = {
-      evidence: part("Evidence", this.evidence, this.trend.root),
+      evidence: part("Evidence", this.evidence, this.trend.root, this.larger),
       why: part("Why it matters", this.why),
       checks: part("Check first", this.checks),
       actions: part("Then", this.actions),
@@ -95,7 +97,7 @@ export class AlarmCard {
       this.parts.log,
     );
     this.blank = el("p.sub");
-    this.past = el("ul.log", { hidden: true });
+    this.past = el("ul.past", { hidden: true });
     this.root = el("div.drawer", {}, this.blank, this.past, this.body);
     this.body.hidden = true;
   }
@@ -242,6 +244,8 @@ export class AlarmCard {
     );
     const until = standing && !returned(alarm) ? null : alarm.returned_at;
     this.trend.show(this.#point, alarm.since, until, alarm.priority);
+    this.larger.hidden = this.#point === null;
+    attr(this.larger, "href", address("trend", null, { point: points.join(",") }));
   }
 
   #reason(alarm) {

@@ -3,7 +3,6 @@
 // what is done (acts.js), the journal's table (alarm-journal.js).
 
 import * as acts from "./acts.js";
-import { get } from "./api.js";
 import { AlarmJournal } from "./alarm-journal.js";
 import { proof } from "./alarm-list.js";
 import { save } from "./csv.js";
@@ -13,7 +12,6 @@ import { timeToLimit } from "./names.js";
 import { byUrgency, returned, stateWords, unacknowledged } from "./store.js";
 
 const SHOWN = 500;
-const HIDDEN_EVERY_MS = 10_000;
 
 // Views: which alarms, and what is said where there are none.
 const VIEWS = {
@@ -28,7 +26,7 @@ const VIEWS = {
     none: "No alarm is on the shelf.",
     of: (store) => store.aside.filter((alarm) => alarm.state === "shelved"),
   },
-  masked: { name: "Masked", none: "No alarm is hidden by the design.", of: (_, hidden) => hidden },
+  masked: { name: "Masked", none: "No alarm is hidden by the design.", of: (store) => store.hidden ?? [] },
   out: {
     name: "Out of service",
     none: "No alarm is out of service.",
@@ -96,9 +94,6 @@ export class AlarmTable {
   #selected = null;
   #ticked = new Set();
   #shown = [];
-  #hidden = [];
-  #hiddenProblem = "";
-  #asked = -Infinity;
 
   /** choose(id): somebody selected an alarm. */
   constructor(store, route, doing, choose) {
@@ -225,12 +220,12 @@ export class AlarmTable {
     const filter = this.#route.query.get("filter") ?? "";
     if (document.activeElement !== this.filter) this.filter.value = filter;
     for (const [key, button] of this.views) {
-      const size = VIEWS[key].of(this.#store, this.#hidden).length;
-      text(button, key === "masked" && this.#asked === -Infinity ? "Masked" : `${VIEWS[key].name} ${number(size, 0)}`);
+      const size = VIEWS[key].of(this.#store).length;
+      text(button, key === "masked" && !this.#store.hidden ? "Masked" : `${VIEWS[key].name} ${number(size, 0)}`);
       attr(button, "aria-pressed", String(!past && VIEWS[key] === view));
     }
     attr(this.past, "aria-pressed", String(past));
-    this.#shown = past ? [] : this.#sorted(view.of(this.#store, this.#hidden)).filter((one) => matches(one, filter));
+    this.#shown = past ? [] : this.#sorted(view.of(this.#store)).filter((one) => matches(one, filter));
     const kept = this.#shown.slice(0, SHOWN);
     for (const id of this.#ticked) if (!kept.some((alarm) => alarm.id === id)) this.#ticked.delete(id);
     keyed(
@@ -274,30 +269,18 @@ export class AlarmTable {
   }
 
   #words(view, matching) {
-    const there = view.of(this.#store, this.#hidden).length;
+    const there = view.of(this.#store).length;
     if (!this.#store.alarmsKnown) return "Asking for the alarms.";
-    if (view === VIEWS.masked && this.#hiddenProblem) return this.#hiddenProblem;
+    if (view === VIEWS.masked && !this.#store.hidden) return this.#store.hiddenProblem || "Asking for what is masked.";
     if (!there) return view.none;
     if (!matching) return `None of ${many(there, "alarm")} here matches the filter.`;
     const more = matching - SHOWN;
     return more > 0 ? `${many(more, "more alarm")} below these: narrow the filter.` : "";
   }
 
-  /** Keeps what the stream does not bring fresh; once a second. */
+  /** Keeps the journal fresh; once a second. */
   beat() {
     this.journal.beat();
-    if (performance.now() - this.#asked > HIDDEN_EVERY_MS && !document.hidden) this.#askHidden();
-  }
-
-  async #askHidden() {
-    this.#asked = performance.now();
-    try {
-      this.#hidden = (await get(`/alarms?state=suppressed&limit=${SHOWN}`)).items;
-      this.#hiddenProblem = "";
-    } catch (problem) {
-      this.#hiddenProblem = `What is masked could not be asked for. ${problem.message}`;
-    }
-    this.update();
   }
 
   /** Shows which row is selected. */

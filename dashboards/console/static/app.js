@@ -1,4 +1,4 @@
-// Where everything meets: what is known, how it arrives, where the reader is, and the three pages.
+// Where everything meets: what is known, how it arrives, where the reader is, and the pages.
 // Lives here: the wiring, the beat of one second. Not here: anything that could be told or tested without it.
 
 import { Acknowledging, notice } from "./acknowledge.js";
@@ -7,10 +7,11 @@ import { AlarmCard } from "./alarm-card.js";
 import { AlarmList } from "./alarm-list.js";
 import { AlarmTable } from "./alarm-table.js";
 import * as clock from "./clock.js";
-import { el } from "./dom.js";
+import { el, text } from "./dom.js";
 import { TimeSince } from "./format.js";
 import { Frame } from "./frame.js";
 import { HallPage } from "./hall.js";
+import { Hidden } from "./hidden.js";
 import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { Quality } from "./quality.js";
@@ -77,8 +78,34 @@ const PAGES = {
   },
   quality: { main: quality.nodes, side: null, place: () => "Data quality", update: () => quality.update() },
 };
-const here = () => PAGES[route.page] ?? { main: [lost], side: null, place: () => "", update() {} };
 
+// Pages that the first sight does not need: fetched when they are first gone to. Each has nodes, place(), update(),
+// beat(), and values() and alarms() where those mean less than update().
+const LATER = {
+  overview: async () => new (await import("./overview.js")).Overview(parts),
+  loop: async () => new (await import("./loop.js")).LoopPage(parts),
+  rack: async () => new (await import("./rack.js")).RackPage(parts),
+  trend: async () => new (await import("./trend-page.js")).TrendPage(parts),
+  capacity: async () => new (await import("./capacity.js")).Capacity(parts),
+  kpis: async () => new (await import("./kpis.js")).Kpis(parts),
+};
+const parts = { store, route, isStale, acknowledging };
+const coming = el("p.card.blank", { role: "status" }, "Opening the page.");
+const OPENING = { main: [coming], side: null, place: () => "", update() {} };
+const LOST = { main: [lost], side: null, place: () => "", update() {} };
+const here = () => PAGES[route.page] ?? (route.page in LATER ? OPENING : LOST);
+
+async function open(name) {
+  try {
+    const page = await LATER[name]();
+    PAGES[name] = { main: page.nodes, side: null, place: () => page.place(), update: () => page.update(), page };
+    if (route.page === name) show();
+  } catch {
+    text(coming, "This page could not be fetched. Check the connection to the service, then reload.");
+  }
+}
+
+const hidden = new Hidden(store);
 new Sound(store, document.getElementById("sound"));
 
 // An alarm chosen beside the map: its evidence comes below, and its rack is shown with it.
@@ -98,6 +125,7 @@ function chooseBeside(id) {
 
 function show() {
   const page = here();
+  if (page === OPENING) open(route.page);
   main.replaceChildren(...page.main);
   side.replaceChildren(...(page.side ? [page.side] : []));
   side.setAttribute("aria-label", page.name ?? "");
@@ -125,13 +153,15 @@ store.addEventListener("hall", refresh);
 store.addEventListener("values", ({ detail }) => {
   if (route.page === "hall") hall.values(detail);
   if (route.page === "quality") quality.update();
+  here().page?.values?.(detail);
   frame.power(hall.racks(), isStale);
 });
 store.addEventListener("alarms", ({ detail }) => {
   if (route.page === "hall") {
     if (hall.racks().length) hall.alarms(detail);
     list.update();
-  } else here().update();
+  } else if (here().page?.alarms) here().page.alarms(detail);
+  else here().update();
   frame.alarms();
   frame.title(here().place());
 });
@@ -140,6 +170,7 @@ acknowledging.addEventListener("change", () => {
     list.update();
     hall.alarm.update();
   } else if (route.page === "alarms") drawer.update();
+  else here().update();
   frame.operator();
 });
 link.addEventListener("state", () => {
@@ -206,12 +237,14 @@ function beat() {
   link.beat();
   frame.beat();
   TimeSince.tick();
+  if (["hall", "alarms"].includes(route.page)) hidden.beat(route.page === "alarms");
   if (route.page === "hall") hall.beat();
   if (route.page === "alarms") {
     table.beat();
     drawer.beat();
   }
   if (route.page === "quality") quality.beat();
+  here().page?.beat();
 }
 
 document.body.append(hall.map.card);

@@ -22,12 +22,15 @@ export class AssetCard {
   #store;
   #isStale;
   #key = null;
+  #open;
   #asked = 0;
 
-  constructor(store, isStale) {
+  /** remark: what is said beside the name. open: whether the name leads to the asset's own page. */
+  constructor(store, isStale, { remark = "selected", open = true } = {}) {
     this.#store = store;
     this.#isStale = isStale;
-    this.name = el("span");
+    this.#open = open;
+    this.name = el(open ? "a.inline" : "span");
     this.heard = el("span.sub.n");
     this.place = el("div.sub");
     this.alarms = el("div", { hidden: true });
@@ -74,7 +77,7 @@ export class AssetCard {
     this.root = el(
       "div.card",
       {},
-      el("div.row.spread", {}, el("h2", {}, this.name, el("span.mut", {}, " · selected")), this.heard),
+      el("div.row.spread", {}, el("h2", {}, this.name, el("span.mut", {}, ` · ${remark}`)), this.heard),
       this.blank,
       this.body,
     );
@@ -100,6 +103,7 @@ export class AssetCard {
     if (!asset) return;
     const stale = this.#isStale(asset);
     text(this.name, asset.name);
+    if (this.#open) attr(this.name, "href", address(rack ? "rack" : "loop", this.#key));
     text(this.place, this.#place(asset, rack));
     this.age();
     this.marks();
@@ -223,8 +227,9 @@ export class AssetCard {
 
 function setPoint(row, point, reading) {
   const [name, shown, at, state] = row.children;
+  if (!name.firstChild) name.append(el("a.inline", { href: address("trend", null, { point: point.id }), title: "Its trend" }));
   text(
-    name,
+    name.firstChild,
     [plain(point.name || point.quantity), point.part, point.setpoint && "set point"].filter(Boolean).join(" · "),
   );
   text(shown, reading?.value == null ? MISSING : `${number(reading.value)} ${point.unit}`.trim());
@@ -244,8 +249,8 @@ function middle(values) {
   return BAND.map((share) => sorted[Math.round(share * (sorted.length - 1))]);
 }
 
-// One indicator: name, figure, and the track with the band, a limit where one is known, and the pointer.
-function indicator({ name, unit }) {
+/** One indicator: name, figure, and the track with the band, a limit where one is known, and the pointer. */
+export function indicator({ name, unit }) {
   return el(
     "div.ai",
     {},
@@ -255,7 +260,8 @@ function indicator({ name, unit }) {
   );
 }
 
-function setIndicator(node, { key, unit, v, ends, band: peers, limit: most }, stale) {
+/** Shows a value in it: ends of the scale, band of the peers, limit; whatever is not known is left out. */
+export function setIndicator(node, { key, unit, v, ends, band: peers, limit: most }, stale) {
   const [, shown, track] = node.children;
   const several = Array.isArray(v);
   text(shown.firstChild, several ? v.map((one) => value(key, unit, one)).join(" · ") : value(key, unit, v));

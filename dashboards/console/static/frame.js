@@ -14,11 +14,17 @@ const PRIORITIES = [
   [4, "low"],
 ];
 const PAGES = [
+  ["overview", "Overview"],
   ["hall", "Hall map"],
+  ["loop", "Loops"],
   ["alarms", "Alarms"],
+  ["kpis", "Alarm KPIs"],
+  ["capacity", "Capacity"],
   ["quality", "Data quality"],
 ];
+const WITHIN = { rack: "hall" };
 const THEMES = { auto: ["◐", "Theme: as the system has it"], light: ["☀", "Theme: light"], dark: ["☾", "Theme: dark"] };
+const OWN_CLOCK_OFF_S = 60;
 const byId = (id) => document.getElementById(id);
 
 export class Frame {
@@ -65,8 +71,9 @@ export class Frame {
 
   /** The page in the nav and the halls in the chooser. */
   place(halls, hall) {
+    const page = WITHIN[this.#route.page] ?? this.#route.page;
     this.links.forEach((node, i) => {
-      attr(node, "aria-current", PAGES[i][0] === this.#route.page && "page");
+      attr(node, "aria-current", PAGES[i][0] === page && "page");
       if (PAGES[i][0] === "hall") attr(node, "href", this.#route.lastHall);
     });
     const chooser = byId("place");
@@ -123,7 +130,7 @@ export class Frame {
       byId("tally-words"),
       !known ? "" : spoken.length ? `Standing alarms: ${spoken.join("; ")}` : "No alarm stands",
     );
-    text(this.links[1].children[1], known && standing.length ? String(standing.length) : "");
+    text(this.links[PAGES.findIndex(([page]) => page === "alarms")].children[1], known && standing.length ? String(standing.length) : "");
   }
 
   /** Tab title: the most urgent mark and how many stand, then where one is. */
@@ -148,6 +155,7 @@ export class Frame {
       if (live.firstElementChild) text(live.firstElementChild, age(silence));
       else live.replaceChildren("live ", el("b.n", {}, age(silence)));
       attr(live, "title", "Age of the last pulse of the event stream");
+      this.#ownClock(now);
     } else text(live, state === "lost" ? "stream lost" : "connecting");
     byId("lost").hidden = state !== "lost";
     byId("app").classList.toggle("untrusted", state === "lost" && !this.#link.trusted());
@@ -161,6 +169,18 @@ export class Frame {
         ? `Last answer ${wholeAge(newest)} ago; no stream for ${wholeAge(silence)}.`
         : `Numbers are ${wholeAge(newest ?? silence)} old.`,
     );
+  }
+
+  // Ages are never taken from this computer's clock, but people compare with it.
+  #ownClock(now) {
+    const off = (Date.now() - now) / 1000;
+    const wrong = clock.known() && Math.abs(off) > OWN_CLOCK_OFF_S;
+    byId("own-clock").hidden = !wrong;
+    if (wrong)
+      text(
+        byId("own-clock"),
+        `This computer’s clock is ${wholeAge(Math.abs(off))} ${off > 0 ? "fast" : "slow"}; the times here are the service’s.`,
+      );
   }
 
   #words(polled) {

@@ -7,7 +7,7 @@ import { AssetCard } from "./asset-card.js";
 import { attr, el, keyed, text } from "./dom.js";
 import { age, many, number, share } from "./format.js";
 import { HallMap } from "./map.js";
-import { sourcesSentence } from "./quality.js";
+import { sourcesSentence } from "./sources.js";
 import { keyOf } from "./store.js";
 
 const STEPS = [0, 1, 2, 3, 4];

@@ -241,6 +241,7 @@ export class HallMap {
       const alarm = this.#store.worst.get(key);
       attr(tile.node, "data-p", alarm?.priority);
       attr(tile.node, "data-back", Boolean(alarm && returned(alarm)));
+      attr(tile.node, "data-masked", !alarm && this.#store.maskedAt.has(key));
       const fresh = this.#store.alarmsAt(key).some(unacknowledged);
       if (!alarm) tile.mark?.remove();
       else if (tile.mark?.isConnected) setMark(tile.mark, alarm.priority, fresh);
@@ -372,6 +373,7 @@ export class HallMap {
       ...this.#store
         .alarmsAt(key)
         .map((alarm) => el("div.row", {}, mark(alarm.priority, unacknowledged(alarm)), el("span", {}, alarm.title))),
+      this.#store.maskedAt.has(key) ? el("div.sub", {}, `Masked: ${this.#store.maskedAt.get(key)}`) : "",
       el(
         "dl.facts",
         {},

@@ -6,6 +6,7 @@ import { attr, el, keyed, text } from "./dom.js";
 import { many, number, share, time, age } from "./format.js";
 import { words } from "./names.js";
 import { since } from "./clock.js";
+import { link } from "./sources.js";
 
 const REFRESH_MS = 5_000;
 const STALE_SHOWN = 40;
@@ -93,18 +94,6 @@ export class Quality {
   rest() {
     this.#asked = -Infinity;
   }
-}
-
-/** A sentence about sources, for a hall that nothing has reached yet. */
-export function sourcesSentence(items) {
-  if (!items.length) return "No source is configured.";
-  return `Sources: ${items.map((s) => `${s.source} (${link(s)})`).join(", ")}.`;
-}
-
-function link(source) {
-  const word = source.connected == null ? "" : source.connected ? "connected" : "not connected";
-  const last = source.last_received ? `last heard ${age(since(source.last_received))} ago` : "nothing received yet";
-  return [word, last].filter(Boolean).join(", ");
 }
 
 function card(source) {

@@ -1,7 +1,10 @@
 // Where the reader is, kept in the address so that a link shows a colleague the same thing.
 //   #/?hall=demo/Hall 1&by=flow_lpm&at=demo/H1-A05&alarm=…   the hall
 //   #/alarms?show=unacknowledged&filter=…   #/alarms/<id>    the alarms
-//   #/quality                                                data quality
+//   #/overview   #/rack/<site>%2F<id>   #/loop/<site>%2F<id>   a rack and a loop, their range: &span=24h or &from=…&to=…
+//   #/trend?point=12,13&span=24h                             any points
+//   #/capacity?level=row&window=7d                           headroom, redundancy, use
+//   #/kpis?days=30   #/quality                               how well alarms work; data quality
 // Lives here: reading and writing it. Not here: what the pages do with it.
 
 /** The place that an address names: {page, id, query}. An unknown page is named as it stands. */

@@ -17,6 +17,7 @@ const STATES = {
 };
 const ASIDE = new Set(["shelved", "out_of_service", "suppressed"]);
 const UNACKNOWLEDGED = new Set(["unacknowledged", "returned", "latched_unacknowledged"]);
+const EXPLAINED = new Set(["site", "upstream"]);
 const BACK = new Set(["returned", "latched_unacknowledged", "latched_acknowledged"]);
 
 /** The key of an asset: ids are unique within a site only. */
@@ -61,6 +62,12 @@ export class Store extends EventTarget {
   aside = [];
   /** Most urgent alarm by asset key. */
   worst = new Map();
+  /** Alarms that the design hides, as last asked for; null: not known. */
+  hidden = null;
+  /** Why they are not known, as a sentence. */
+  hiddenProblem = "";
+  /** What hides an asset's alarms, by its key: for assets of which nothing else stands. */
+  maskedAt = new Map();
   /** How many findings all of them explain. */
   masked = 0;
   /** Alarms that are over, as they were last, so that an open one can still be read. */
@@ -130,6 +137,16 @@ export class Store extends EventTarget {
       this.alarms.set(alarm.id, alarm);
     }
     this.#rank();
+  }
+
+  /** What the design hides, or null and why that is not known: what was known then no longer counts. */
+  takeHidden(items, problem = "") {
+    this.hidden = items;
+    this.hiddenProblem = problem;
+    const before = this.maskedAt;
+    const explained = (items ?? []).filter((alarm) => EXPLAINED.has(alarm.hidden_how));
+    this.maskedAt = new Map(explained.map((alarm) => [keyOf(alarm.site, alarm.asset), alarm.hidden_why ?? ""]));
+    this.#say("alarms", new Set([...before.keys(), ...this.maskedAt.keys()]));
   }
 
   #end(alarm) {

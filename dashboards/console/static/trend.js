@@ -11,6 +11,7 @@ const MINUTES = 30;
 const SPANS = [5, 10, MINUTES]; // minutes: the shortest that holds all there is, so that a young history fills the picture
 const EVERY_S = 5;
 const REFRESH_MS = 10_000;
+const STALE_AFTER_S = 250; // where the service has not said yet
 const HEIGHT = 100;
 const WIDTH = 400;
 
@@ -24,6 +25,7 @@ export class Trend {
   #range = null;
   #store;
   #refresh;
+  #load;
 
   /** store: knows after how long without a reading a point is stale, and a line must break. refresh: ms between two
    * questions. */
@@ -56,17 +58,27 @@ export class Trend {
     this.picture.addEventListener("pointerleave", () => this.#tell());
   }
 
-  /** Shows another point, or none. since, until: ISO times between which the background is marked; null: until now. */
-  show(point, since, until, priority) {
+  /** Shows another point, or none. since, until: ISO times between which the background is marked; null: until now.
+   * load: fetches what is no point, but made of several: a function of {start, end} in ISO to a series of the API. */
+  show(point, since = null, until = null, priority = null, load = null) {
     attr(this.node, "data-p", priority);
     this.#since = since;
     this.#until = until;
     if (point === this.#point) return;
     this.#point = point;
+    this.#load = load ?? ((range) => this.#readings(point, range));
     this.#series = null;
     this.node.hidden = true;
     this.word.hidden = true;
     if (point !== null) this.#fetch();
+  }
+
+  /** Marks the background from another instant on. */
+  since(iso, priority) {
+    if (iso === this.#since) return;
+    this.#since = iso;
+    attr(this.node, "data-p", priority);
+    if (this.#series && !this.node.hidden) this.#draw(Math.round((this.#range[1] - this.#range[0]) / 60_000));
   }
 
   /** Asks again when the picture is old enough. */
@@ -79,19 +91,11 @@ export class Trend {
     this.#asked = performance.now();
     const end = clock.now();
     const start = end - MINUTES * 60_000;
-    const query = new URLSearchParams({
-      point,
-      start: new Date(start).toISOString(),
-      end: new Date(end).toISOString(),
-      every: `${EVERY_S}s`,
-      how: "mean",
-    });
     try {
-      const answer = await get(`/readings?${query}`);
+      const series = await this.#load({ start: new Date(start).toISOString(), end: new Date(end).toISOString() });
       if (point !== this.#point) return;
-      const [series = null] = answer.series;
       this.#series = series && { ...series, name: plain(series.name) };
-      const first = Date.parse(this.#series?.times[0] ?? answer.end);
+      const first = Date.parse(this.#series?.times[0] ?? new Date(end).toISOString());
       const span = SPANS.find((minutes) => first >= end - minutes * 60_000) ?? MINUTES;
       this.#range = [end - span * 60_000, end];
       this.#draw(span);
@@ -104,6 +108,11 @@ export class Trend {
           : `The trend could not be fetched. ${problem.message}`,
       );
     }
+  }
+
+  async #readings(point, range) {
+    const query = new URLSearchParams({ point, ...range, every: `${EVERY_S}s`, how: "mean" });
+    return (await get(`/readings?${query}`)).series[0] ?? null;
   }
 
   #say(sentence) {
@@ -152,7 +161,7 @@ export class Trend {
   // Buckets without a reading are not told of, and a point that only speaks on change is silent for long: only what
   // would be stale is a gap.
   #breaks() {
-    return Math.max(2 * EVERY_S, this.#store.staleAfter ?? 0) * 1000;
+    return Math.max(2 * EVERY_S, this.#store.staleAfter ?? STALE_AFTER_S) * 1000;
   }
 
   #tell() {

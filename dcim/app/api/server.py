@@ -24,6 +24,7 @@ from dcim.app.api import (
     inventory,
     kpis,
     ledger,
+    library,
     maintenance,
     notices,
     plant,
@@ -95,6 +96,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         return FileResponse(PAGES / "index.html")
 
     app.mount("/alertmanager", alertmanager.create(context), name="alertmanager")
+    app.include_router(library.router)
     app.mount("/console", StaticFiles(directory=PAGES), name="console")
 
     app.add_middleware(_Headers)
