@@ -54,9 +54,10 @@ class CoolingSettings:
     ready_s: float = 86_400.0
     bins_min: int = 24
     """A statistic over less than two minutes is none."""
-    clogged: float = 2.0
+    clogged: float = 1.6
     blocked: float = 3.0
-    """A filter's restriction over its norm: service, and critical."""
+    """A filter's restriction over its norm. Service is due at twice, and what is told is planned for the days before
+    that; ten minutes of half a kPa of noise are a few percent."""
     filter_deadband: float = 0.15
     filter_kpa_min: float = 0.5
     worn: float = 0.08
