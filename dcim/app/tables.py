@@ -210,7 +210,7 @@ def as_recording(table: Table, how: Mapping) -> Recording:
     for number, mapped in enumerate(how.points):
         for asset, rows in _rows_of(table, how, mapped, number):
             key = f"{how.site}|table|{asset}/{mapped.column}"
-            point = points.setdefault(key, _point(len(points), key, how.site, asset, mapped))
+            point = points.setdefault(key, _point(len(points), key, how.site, asset, mapped, _part(how, mapped)))
             parts.append(_convert(rows, point))
     readings = usable(Readings.concat(parts))
     if not len(readings):
@@ -254,7 +254,15 @@ def _rows_of(table: Table, how: Mapping, mapped: MappedPoint, number: int) -> It
             yield str(asset), rows
 
 
-def _point(number: int, key: str, site: str, asset: str, mapped: MappedPoint) -> Point:
+def _part(how: Mapping, mapped: MappedPoint) -> str:
+    """What tells a point from others at its asset: its column. A GPU's quantities have the GPU's own part in common,
+    so of an asset with one column for each of them they have none."""
+    like = [one for one in how.points if (one.quantity, one.asset) == (mapped.quantity, mapped.asset)]
+    alone = mapped.quantity.startswith("Gpu") and len(like) == 1
+    return "" if alone or mapped.column == mapped.quantity else mapped.column
+
+
+def _point(number: int, key: str, site: str, asset: str, mapped: MappedPoint, part: str) -> Point:
     quantity = QUANTITIES[mapped.quantity]
     way = conversion(mapped.unit, (quantity.unit,)) if mapped.unit is not None else None
     return Point(
@@ -275,7 +283,7 @@ def _point(number: int, key: str, site: str, asset: str, mapped: MappedPoint) ->
         loop=mapped.loop,
         side=mapped.side,
         phase=mapped.phase,
-        part="" if mapped.column == mapped.quantity else mapped.column,
+        part=part,
         setpoint=mapped.setpoint,
         within=mapped.within,
     )

@@ -54,9 +54,10 @@ class CoolingSettings:
     ready_s: float = 86_400.0
     bins_min: int = 24
     """A statistic over less than two minutes is none."""
-    clogged: float = 2.0
+    clogged: float = 1.6
     blocked: float = 3.0
-    """A filter's restriction over its norm: service, and critical."""
+    """A filter's restriction over its norm. Service is due at twice, and what is told is planned for the days before
+    that; ten minutes of half a kPa of noise are a few percent."""
     filter_deadband: float = 0.15
     filter_kpa_min: float = 0.5
     worn: float = 0.08
@@ -71,6 +72,10 @@ class CoolingSettings:
     """Feedback against command, for stuck_s: twice the stroke of a usual valve."""
     stuck_s: float = 120.0
     still_pct: float = 0.3
+    asked_pct: float = 2.0
+    """A valve that stays where it is for still_s, while its command moves by so much in the same time but for its last
+    minute, a usual valve's stroke: ten times what it may move by itself."""
+    still_s: float = 600.0
     error_k: float = 2.0
     """Supply against its set-point [S]; a valve that does not move meanwhile, and could, is stuck."""
     end_pct: float = 5.0
@@ -153,6 +158,13 @@ class _Cdus:
         def plain(point: Point) -> bool:
             return point.loop is not Loop.PRIMARY and not point.setpoint and not _filters(point)
 
+        def asked_of_valve(point: Point) -> bool:
+            """The contract has valve positions as feedback only: many publish the command as a set-point beside it."""
+            told = point.quantity == "ValvePosition" or (
+                point.unit == "%" and any("valve" in area.casefold() for area in point.areas)
+            )
+            return told and point.setpoint and point.loop is not Loop.SECONDARY
+
         filters: list[tuple[int, int]] = []
         pumps, powers = list(filters), list(filters)
         untold = np.zeros(len(assets), np.intp)
@@ -194,7 +206,7 @@ class _Cdus:
             drop=column(plain, "LiquidDifferentialPressure"),
             suction=column(side(Loop.SECONDARY, Side.RETURN), "LiquidPressure"),
             valve=column(lambda point: not point.setpoint and point.loop is not Loop.SECONDARY, "ValvePosition"),
-            command=column(lambda point: point.setpoint and point.loop is not Loop.SECONDARY, "ValvePosition"),
+            command=column(asked_of_valve, "ValvePosition", "GenericPoint"),
             volume=column(
                 lambda point: point.unit == "L" and any("loop" in area.casefold() for area in point.areas),
                 "GenericPoint",
@@ -811,25 +823,32 @@ class _Look:
         error = self._tail(self.error_k, settings.stuck_s)
         hot, cold = all_of(error > settings.error_k), all_of(error < -settings.error_k)
         now = self.valve[:, -1]
+        held = np.ptp(self._tail(self.valve, settings.still_s), axis=1) <= settings.still_pct
+        asked = self._tail(self.command, settings.still_s)[:, : -round(60.0 / settings.bin_s)]
+        deaf = held & (np.ptp(asked, axis=1) >= settings.asked_pct)
         could = (hot & (now < 100.0 - settings.end_pct)) | (cold & (now > settings.end_pct))
         idle = still & could
-        found = apart | idle
+        found = apart | idle | deaf
 
         def make(row: int) -> Finding:
             name, position = self._name(row), float(now[row])
             lines = [Evidence("Valve", f"{figure(position, '%')} open", point=int(cdus.valve[row]))]
             command = float(self.command[row, -1])
             if np.isfinite(command):
-                bearing = Bearing.FOR if apart[row] else Bearing.AGAINST
-                lines.append(Evidence("Its command", figure(command, "%"), bearing, int(cdus.command[row])))
+                shows = figure(command, "%")
+                if deaf[row]:
+                    shows += f", moved by {figure(float(np.ptp(asked[row])), '%')}"
+                bearing = Bearing.FOR if apart[row] or deaf[row] else Bearing.AGAINST
+                lines.append(Evidence("Its command", shows, bearing, int(cdus.command[row])))
             else:
                 lines.append(Evidence("Its command", "not published", Bearing.UNKNOWN))
             off = float(self.error_k[row, -1])
             if np.isfinite(off):
                 bearing = Bearing.FOR if hot[row] or cold[row] else Bearing.AGAINST
                 lines.append(Evidence("Supply against its set-point", figure(off, "K"), bearing, int(cdus.supply[row])))
-            if still[row]:
-                lines.append(Evidence("It has not moved", f"for {duration(300.0)}", point=int(cdus.valve[row])))
+            if still[row] or deaf[row]:
+                lasts = duration(settings.still_s if deaf[row] else 300.0)
+                lines.append(Evidence("It has not moved", f"for {lasts}", point=int(cdus.valve[row])))
             left_s, line = self._until_hot(row)
             lines += line
             return Finding(
@@ -837,8 +856,10 @@ class _Look:
                 plan.stuck.subjects[row],
                 since=self.at - timedelta(seconds=settings.stuck_s),
                 summary=f"{name}: its control valve stays at {figure(position, '%')}",
-                score=max(float(np.nan_to_num(np.abs(gap[row]).min())) / settings.stuck_pct, 1.0 * bool(idle[row])),
-                confidence=0.9 if apart[row] and idle[row] else 0.8,
+                score=max(
+                    float(np.nan_to_num(np.abs(gap[row]).min())) / settings.stuck_pct, 1.0 * bool(idle[row] | deaf[row])
+                ),
+                confidence=0.9 if apart[row] and (idle[row] or deaf[row]) else 0.8,
                 evidence=tuple(lines),
                 time_to_limit_s=left_s,
                 check_first=(

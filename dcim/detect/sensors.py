@@ -85,8 +85,11 @@ class SensorsSettings:
     """Two balances agree about a meter when they differ by less than the larger of these."""
     sum_share: float = 0.006
     """Of a circuit's flow: so much must one rack's meter change the sum of all, to be seen in it."""
-    supply_k: float = 0.5
-    """Its supply against its circuit's others, from its usual distance; twice that where there is no usual one."""
+    supply_k: float = 0.3
+    """Its supply against its circuit's others, from its usual distance: means of ten minutes, so many times their
+    noise; the heat balance has to agree."""
+    supply_alone_k: float = 1.0
+    """So far from them it is off whatever the heat balance says, or its usual distance is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -559,9 +562,9 @@ class _Look:
                 & (np.abs(sum_off_here - by_rack) <= allowed_sum)
                 & (np.isnan(share) | agree(share, flow))
             )
-            far_k = np.where(np.isnan(usual_apart), 2.0, 1.0) * settings.supply_k
+            far_k = np.where(np.isnan(usual_apart), settings.supply_alone_k, settings.supply_k)
             flowing = balance.flow_lpm > 0.0
-            alone = flowing & (np.abs(supply_k) >= 2.0 * ratio * settings.supply_k)
+            alone = flowing & (np.abs(supply_k) >= ratio * settings.supply_alone_k)
             by_inlet = (flowing & (np.abs(supply_k) >= ratio * far_k) & agree(share, by_supply)) | alone
             by_feeds = off & (np.abs(feeds) >= ratio * settings.off_share) & agree(share, -feeds)
             rest = off & (np.abs(flow) < small) & (np.abs(feeds) < small)

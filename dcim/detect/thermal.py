@@ -1,7 +1,8 @@
 """Thermal: heat that is not where it should be, at racks and at GPUs: balances, resistances, throttling.
 
 A GPU's resistance R = (T_gpu − T_in)/P is held against its like at the same place in other nodes, and against its own
-norm. What a whole node or a whole rack shares is not the GPU's: it is taken out first, and looked at for itself.
+norm; where nobody tells T_in, how far its temperature moves with its power stands in for it. What a whole node or a
+whole rack shares is not the GPU's: it is taken out first, and looked at for itself.
 
 Lives here: the detector for racks and GPUs. Not here: CDUs (cooling.py), meters that lie (sensors.py), lost flow
 (flow.py), limits on temperatures (limits.py)."""
@@ -28,8 +29,9 @@ from dcim.detect.gpus import Gpus
 from dcim.detect.norms import Learned, Norms, where
 from dcim.detect.roster import Answer, Roster, beyond
 from dcim.detect.study import Study
+from dcim.detect.swings import Swings, SwingSettings
 from dcim.detect.traces import Floats, Grid
-from dcim.detect.wide import Bools, Numbers, Wide, by_group, steady, widen
+from dcim.detect.wide import Bools, Numbers, Wide, by_group, over, steady, widen
 
 THERMAL_BITS = 0x20 | 0x40
 """Of the clock event reasons: software and hardware thermal slowdown."""
@@ -48,6 +50,7 @@ class HeatSettings:
     hold_s: float = 125.0
     every_s: float = 10.0
     balance: BalanceSettings = field(default_factory=BalanceSettings)
+    swings: SwingSettings = field(default_factory=SwingSettings)
     share_off: float = 0.05
     """Of the share of its power that a rack's coolant usually carries. Against its own norm the meters' bias cancels;
     what is left of 2.4 % at 10 K is drift."""
@@ -103,6 +106,8 @@ class _Map:
     node_rack: Numbers
     gpus_of_rack: Numbers
     """How many GPUs stand in each rack."""
+    by_swing: Bools
+    """GPUs of whose inlet nobody tells the temperature."""
     unbalanced: Roster
     blocked: Roster
     throttled: Roster
@@ -128,6 +133,7 @@ class _Map:
             rack,
             np.array([row.get(home, -1) for home in gpus.node_homes], np.intp),
             np.bincount(rack[rack >= 0], minlength=len(subjects)).astype(np.intp),
+            np.append(racks.supply, -1)[rack] < 0,
             Roster(FindingKind.HEAT_UNBALANCED, subjects),
             Roster(FindingKind.BRANCH_BLOCKED, subjects),
             Roster(FindingKind.GPU_THROTTLED, subjects),
@@ -162,6 +168,7 @@ class Heat:
             timedelta(seconds=self.settings.every_s),
         )
         self._map = _Map.of(Plant())
+        self._swings = Swings(self.settings.swings)
 
     @property
     def norms(self) -> Norms:
@@ -179,7 +186,7 @@ class Heat:
         settings = self.settings
         grid = Grid(to_us(at), settings.bin_s, round(settings.look_back_s / settings.bin_s), settings.hold_s)
         wide = widen(window, grid)
-        look = _Look(settings, self._map, wide, self.norms, at)
+        look = _Look(settings, self._map, wide, self.norms, at, self._swings)
         learned = [look.heat(), *look.resistances(), *look.branches()]
         look.throttling()
         self.study.looked(at, learned)
@@ -189,13 +196,17 @@ class Heat:
 class _Look:
     """One look: what is measured, and what follows."""
 
-    def __init__(self, settings: HeatSettings, plan: _Map, wide: Wide, norms: Norms, at: datetime) -> None:
+    def __init__(
+        self, settings: HeatSettings, plan: _Map, wide: Wide, norms: Norms, at: datetime, swings: Swings
+    ) -> None:
         self.settings, self.map, self.wide, self.norms, self.at = settings, plan, wide, norms, at
         self.since = at - timedelta(seconds=settings.look_back_s)
         self.answer = Answer()
         self.balance: Balance = measure(plan.racks, wide, settings.balance)
         self.resistance, self.power_kw = self._resistance()
-        self.drift = self.resistance / norms.of("gpu resistance", plan.gpus.temperature, settings.ready_s) - 1.0
+        self.norm = norms.of("gpu resistance", plan.gpus.temperature, settings.ready_s)
+        self.swing = self._swing(swings)
+        self.drift = self.resistance / self.norm - 1.0
 
     # --- racks ---
 
@@ -371,6 +382,24 @@ class _Look:
         power_kw[told] = np.where(enough, total / np.maximum(fit.sum(axis=1), 1), np.nan)
         return resistance, power_kw
 
+    def _swing(self, swings: Swings) -> Floats:
+        """R in K/W of each GPU of which no inlet is told, from how its temperature moves with its power; NaN of the
+        others. It stands in for their resistance against their own norm, not among their like: fans differ."""
+        plan, wide, rows = self.map, self.wide, np.flatnonzero(self.map.by_swing)
+        swing = np.full(len(plan.by_swing), np.nan)
+        if not len(rows):
+            return swing
+        points = plan.gpus.temperature[rows]
+        power, temperature = wide.means(plan.gpus.power[rows]), wide.means(points)
+        both = ~np.isnan(power) & ~np.isnan(temperature) & (wide.counts(points).sum(axis=1) > 0.0)[:, None]
+        power_kw = over(power, both, 1)
+        swings.take(self.at, points, power_kw, over(temperature, both, 1))
+        swing[rows], told = swings.resistance(points)
+        norm = self.norms.of("gpu swing", points, self.settings.ready_s)
+        self.norm[rows] = np.where(told >= self.settings.swings.told_min, norm, np.nan)
+        self.resistance[rows], self.power_kw[rows] = swing[rows], power_kw
+        return swing
+
     def _apart(self, values: Floats) -> Floats:
         """Each value over what its node shares; over what its rack does where the node has too few."""
         plan, least = self.map, self.settings.node_gpus_min
@@ -386,7 +415,7 @@ class _Look:
         settings, plan, gpus, wide = self.settings, self.map, self.map.gpus, self.wide
         least, share = f"{settings.samples_min:.0f}", percent(settings.power_share_min)
         why_none = f"fewer than {least} readings at a steady power over {share} of its limit"
-        none = np.isnan(self.resistance)
+        none, by_swing = np.isnan(self.resistance), plan.by_swing
         # Peers: the same place in the node, the same product as far as its limits tell.
         product = np.nan_to_num(np.round(wide.lasts(gpus.limit) * 20.0) * 1_000.0 + wide.lasts(gpus.slowdown), nan=-1.0)
         _, like = np.unique(product, return_inverse=True)
@@ -394,7 +423,7 @@ class _Look:
         _, group = np.unique(gpus.place * (int(like.max(initial=0)) + 1) + like, return_inverse=True)
         group = group.reshape(-1).astype(np.intp)
         groups = int(group.max(initial=-1)) + 1
-        apart = self._apart(self.resistance)
+        apart = self._apart(np.where(by_swing, np.nan, self.resistance))
         middle = by_group(apart, group, groups, settings.peers_min)[group] if groups else apart
         # How unlike such parts are is told by all of the product: the few at one place may be alike by chance.
         rest = apart / middle - 1.0
@@ -414,10 +443,14 @@ class _Look:
             summary = f"GPU {gpus.names[row]} is hotter than its like"
             return self._gpu_finding(plan.hot, row, summary, float(z[row]), 0.75, evidence)
 
-        few = [(none, why_none), (np.isnan(z), f"fewer than {settings.peers_min} like it can be compared")]
+        few = [
+            (by_swing, "what it is cooled with is not told, nor how warm"),
+            (none, why_none),
+            (np.isnan(z), f"fewer than {settings.peers_min} like it can be compared"),
+        ]
         self.answer.judge(plan.hot, found, between, few, hot)
 
-        norm = self.norms.of("gpu resistance", gpus.temperature, settings.ready_s)
+        norm = self.norm
         flow_norm = np.append(self.norms.of("rack flow", plan.racks.flow, settings.ready_s), np.nan)[plan.rack]
         flow = np.append(self.balance.flow_lpm, np.nan)[plan.rack]
         changed = np.abs(flow / flow_norm - 1.0) > settings.flow_changed
@@ -428,25 +461,32 @@ class _Look:
         def aged(roster: Roster, row: int) -> Finding:
             more = f"{percent(own[row])} more, what its node shares taken out"
             shows = f"{figure(self.resistance[row], 'K/W')}; it was {figure(norm[row], 'K/W')}: {more}"
+            what = "Temperature that follows its power" if by_swing[row] else "Thermal resistance"
             kept = bool(flow_norm[row] > 0.0 and flow[row] > 0.0)
             unchanged = f"{figure(flow[row], 'L/min')}, as when it was learned" if kept else "not told"
             evidence = (
-                Evidence("Thermal resistance against its own norm", shows, point=int(gpus.temperature[row])),
+                Evidence(f"{what} against its own norm", shows, point=int(gpus.temperature[row])),
                 Evidence("Flow through the rack", unchanged, Bearing.RULED_OUT if kept else Bearing.UNKNOWN),
             )
             summary = f"GPU {gpus.names[row]}: thermal resistance up {percent(own[row])}"
             return self._gpu_finding(roster, row, summary, float(own[row]), 0.8, evidence)
 
+        still = "no inlet temperature is told, and its power has moved too little of late"
         cannot = [
+            (none & by_swing, still),
             (none, why_none),
             (np.isnan(norm), NOT_LEARNED),
             (changed, "the rack's flow is not what it was when the resistance was learned"),
         ]
         usual = self.answer.judge(plan.very_high, far, nearly_far, cannot, lambda row: aged(plan.very_high, row))
         usual &= self.answer.judge(plan.high, up & ~far, nearly | far, cannot, lambda row: aged(plan.high, row))
-        usual &= ~(self.drift > settings.node_up)  # what a whole branch has in common is not usual either
+        # What a whole branch has in common is not usual either. Swings scatter as much: theirs would only sink.
+        usual &= ~(self.drift > settings.node_up) | by_swing
         usual |= ~none & np.isnan(norm)
-        return [Learned("gpu resistance", gpus.temperature, where(self.resistance, usual), gpus.assets)]
+        return [
+            Learned("gpu resistance", gpus.temperature, where(self.resistance, usual & ~by_swing), gpus.assets),
+            Learned("gpu swing", gpus.temperature, where(self.swing, usual), gpus.assets),
+        ]
 
     def _gpu_finding(
         self, roster: Roster, row: int, summary: str, score: float, confidence: float, evidence: Sequence[Evidence]

@@ -41,6 +41,11 @@ def pair(seed: int, seeds: Sequence[int], folder: str) -> list[Heard]:
     return [campaigns.slow(seed, seeds, Path(folder))]
 
 
+def well(seed: int, seeds: Sequence[int], folder: str) -> list[Heard]:
+    """What is no fault, in a larger hall."""
+    return [campaigns.harmless(seed, seeds, Path(folder))]
+
+
 def simulated(seeds: Sequence[int], workers: int) -> list[Heard]:
     """All campaigns of all seeds, in as many processes as there are workers."""
     heard: list[Heard] = []
@@ -55,7 +60,7 @@ def simulated(seeds: Sequence[int], workers: int) -> list[Heard]:
             console=Console(stderr=True),
         ) as progress,
     ):
-        jobs = [pool.submit(one, seed, seeds, folder) for seed in seeds for one in (hall, pair)]
+        jobs = [pool.submit(one, seed, seeds, folder) for seed in seeds for one in (hall, pair, well)]
         task = progress.add_task("simulated halls", total=len(jobs))
         for done in as_completed(jobs):
             heard += done.result()

@@ -198,15 +198,15 @@ def gpu(folder: Path) -> Told:
         for one in healthy.alarms:
             kinds[str(one.kind)] = kinds.get(str(one.kind), 0) + 1
         drifted = _gpu_played(_drifted(frame), file.stem)
-        names = {"gpu_resistance_high", "gpu_resistance_very_high", "gpu_hot"}
-        found += any(str(one.kind) in names for one in drifted.alarms)
+        found += bool(_resistance_high(drifted, frame) and not _resistance_high(healthy, frame))
     rate = false / months if months else None
     listed = ", ".join(f"{count} × `{kind}`" for kind, count in sorted(kinds.items())) or "none"
     told.lines += [
         f"Hourly means of {servers} air-cooled servers over {months:.0f} server-months, as one GPU each, shown to the",
         f"service's detectors with default settings: {false} alarms ({listed}). Then a drift of resistance is put in:",
-        f"over 60 days the part of the temperature above {AMBIENT_C:g} °C grows by {100 * DRIFT:.0f} % and stays;",
-        f"found in {found} of {servers}.",
+        f"over 60 days the part of the temperature above {AMBIENT_C:g} °C grows by {100 * DRIFT:.0f} %.",
+        f"Found, and not told of the recording as it is, in {found} of {servers}. What is taken for sure was chosen on",
+        "the years before.",
         "",
     ]
     told.bars += [
@@ -220,11 +220,18 @@ def gpu(folder: Path) -> Told:
             "GPU servers: an injected drift of resistance of 20 % is found",
             f"{found} of {servers}",
             found == servers if servers else None,
-            "A resistance needs the coolant's inlet temperature and sixty readings in ten minutes; these are hourly "
-            "means of air-cooled servers without it, so the detector says that it cannot tell.",
+            "No inlet temperature is told, so it is how far the temperature moves with the power that is held against "
+            "its norm; a server that stood idle in the last weeks does not show it.",
         ),
     ]
     return told
+
+
+def _resistance_high(played: Played, frame: pl.DataFrame) -> bool:
+    """Whether a resistance stood as high after the time at which the drift begins."""
+    names = {"gpu_resistance_high", "gpu_resistance_very_high", "gpu_hot"}
+    begins = frame["timestamp"][frame.height // 2]
+    return any(str(one.kind) in names and (one.ended is None or one.ended >= begins) for one in played.alarms)
 
 
 def _gpu_frame(file: Path) -> pl.DataFrame:

@@ -98,6 +98,16 @@ def test_a_valve_off_its_command_is_stuck_and_one_under_way_is_not(norms: Norms)
     assert look(Cooling(norms), PLANT, under_way).findings == ()
 
 
+def test_a_valve_that_stays_while_its_command_moves_is_stuck(norms: Norms) -> None:
+    asked = 60.0 + 2.0 * np.sin(2.0 * np.pi * LASTS / 300.0)
+    deaf = only(look(Cooling(norms), PLANT, cdu(valve_command=asked)), FindingKind.VALVE_STUCK)
+    assert any("moved by 4" in line.shows for line in deaf.evidence)
+    follows = cdu(valve_command=asked, valve=60.0 + 2.0 * np.sin(2.0 * np.pi * (LASTS - 20.0) / 300.0))
+    assert look(Cooling(norms), PLANT, follows).findings == ()
+    late = cdu(valve_command=60.0 + 4.0 * (LASTS > 560.0))  # it has had no time to go there
+    assert look(Cooling(norms), PLANT, late).findings == ()
+
+
 def test_a_valve_that_rests_while_the_supply_is_off_is_stuck_unless_it_is_at_its_end(norms: Norms) -> None:
     resting = cdu(supply=38.0, valve_command=62.0, **{"return": 48.0})
     assert FindingKind.VALVE_STUCK in {finding.kind for finding in look(Cooling(norms), PLANT, resting).findings}
