@@ -47,6 +47,7 @@ from dcim.app import models, training
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
+from dcim.app.chronicle import Chronicle
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -119,6 +120,7 @@ from dcim.store.memory import MemoryStore
 from dcim.store.retention import Retention
 
 if TYPE_CHECKING:
+    from dcim.store.fact_writer import FactWriter
     from dcim.store.influx import InfluxStore, Place
 
 log = structlog.get_logger()
@@ -227,6 +229,21 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await watch.between(change)
 
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
+        chronicle: Chronicle | None = None
+        if settings.store.influx is not None:
+            writer = _fact_writer(settings.store.influx)
+            closing.push_async_callback(writer.close)
+            chronicle = Chronicle(
+                to=writer,
+                journal=journal,
+                engine=engine,
+                watch=watch,
+                ledger=ledger,
+                pace=pace,
+                sources=running,
+                backlog=lambda: _backlog(store),
+                clock=clock,
+            )
         context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
         return Service(
             context=context,
@@ -235,6 +252,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             errands=[
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
+                *([chronicle.run] if chronicle else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
             ],
@@ -716,6 +734,15 @@ def _place(influx: StoreInflux) -> Place:
     from dcim.store.influx import Place  # noqa: PLC0415
 
     return Place(influx.url, influx.org, influx.bucket, lambda: read_secret(influx.token_file), influx.ca_file)
+
+
+def _fact_writer(influx: StoreInflux) -> FactWriter:
+    """Connections of its own, so that nothing that is written for boards waits before a reading."""
+    from dcim.store.fact_writer import FactWriter  # noqa: PLC0415  heavy, and for those who use it
+    from dcim.store.influx_client import InfluxServer  # noqa: PLC0415
+
+    place = _place(influx)
+    return FactWriter(InfluxServer(place.url, place.org, place.token, ca_file=place.ca_file), place.bucket)
 
 
 def _retention(store: Store) -> Retention:
