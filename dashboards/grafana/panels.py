@@ -59,8 +59,8 @@ def trend(
     every: str = "",
     steps_only: bool = False,
 ) -> Panel:
-    """Lines over time. colors: by legend. dashed: legends of limits and of what is expected. thresholds: drawn as lines.
-    every: the least interval of a step. steps_only: values hold until the next."""
+    """Lines over time. colors: by legend. dashed: legends of limits and of what is expected. thresholds: drawn as
+    lines. every: the least interval of a step. steps_only: values hold until the next."""
     overrides = [
         _override(legend, {"color": {"mode": "fixed", "fixedColor": color}}) for legend, color in (colors or {}).items()
     ]

@@ -61,7 +61,7 @@ BOARD = Board(
         Heading("Now"),
         number(
             "Standing, by priority",
-            "Alarms whose condition stands or waits for somebody, without shelved ones and those that the design hides.",
+            "Alarms whose condition stands or waits for somebody, without those that are shelved or hidden by design.",
             "short",
             *_COUNTS,
             width=12,

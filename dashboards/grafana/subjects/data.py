@@ -107,8 +107,8 @@ BOARD = Board(
         Heading("Sources"),
         table(
             "Sources",
-            "Each source: whether messages can come in, how long it has been silent, and how long readings are under way "
-            "from the sender's clock to us.",
+            "Each source: whether messages can come in, how long it has been silent, and how long readings are under "
+            "way from the sender's clock to us.",
             {
                 "source": Column("Source"),
                 "connected": Column("Connected", mappings=YES_NO),
@@ -214,8 +214,8 @@ BOARD = Board(
         Heading("Stale points"),
         table(
             "Assets with stale or old points",
-            "Those with the most stale points first, then those whose oldest point was heard longest ago. No age: never "
-            "heard since the start.",
+            "Those with the most stale points first, then those whose oldest point was heard longest ago. No age: "
+            "never heard since the start.",
             {
                 "asset": Column("Asset"),
                 "rack": Column("Rack"),

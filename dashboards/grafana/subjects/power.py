@@ -130,8 +130,8 @@ BOARD = Board(
         Heading("If a feed is lost"),
         bars(
             "Failover, rack by rack",
-            "What the other feeds of a rack would carry of what they may carry for long. At 100 % the loss of one trips "
-            "the next.",
+            "What the other feeds of a rack would carry of what they may carry for long. At 100 % the loss of one "
+            "trips the next.",
             "percent",
             over("failover", "load_pct", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
             decimals=0,
