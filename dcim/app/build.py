@@ -44,6 +44,7 @@ from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from collectors.publish import Broker
 from dcim.app import models, training
+from dcim.app.annotator import Annotator
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
@@ -59,6 +60,7 @@ from dcim.app.series import SeriesBook
 from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
     BrokerSource,
+    GrafanaPlace,
     ListenerSource,
     MailReceiver,
     Settings,
@@ -120,6 +122,7 @@ from dcim.store.memory import MemoryStore
 from dcim.store.retention import Retention
 
 if TYPE_CHECKING:
+    from dashboards.grafana.client import GrafanaServer
     from dcim.store.fact_writer import FactWriter
     from dcim.store.influx import InfluxStore, Place
 
@@ -244,7 +247,15 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 backlog=lambda: _backlog(store),
                 clock=clock,
             )
-        context = Context(watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox)
+        annotator: Annotator | None = None
+        if settings.grafana is not None:
+            grafana = _grafana(settings.grafana)
+            closing.push_async_callback(grafana.close)
+            annotator = Annotator(to=grafana, journal=journal, engine=engine, asset_of=watch.asset, clock=clock)
+        context = Context(
+            watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox, chronicle,
+            annotator,
+        )  # fmt: skip
         return Service(
             context=context,
             sources=running,
@@ -253,6 +264,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
                 *([chronicle.run] if chronicle else []),
+                *([annotator.run] if annotator else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
             ],
@@ -409,6 +421,9 @@ def check(settings: Settings) -> list[str]:
     lines += [f"model of {line}" for line in models.describe(trained)] or ["no learned models: dcim train makes some"]
     lines += _describe_store(settings.store)
     lines += list(_describe_notices(settings)) or ["nobody is told of alarms: add [[notices.receivers]]"]
+    if settings.grafana is not None:
+        read_secret(settings.grafana.token_file)
+        lines.append(f"annotations of alarms go to Grafana at {settings.grafana.url}")
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
 
@@ -734,6 +749,13 @@ def _place(influx: StoreInflux) -> Place:
     from dcim.store.influx import Place  # noqa: PLC0415
 
     return Place(influx.url, influx.org, influx.bucket, lambda: read_secret(influx.token_file), influx.ca_file)
+
+
+def _grafana(place: GrafanaPlace) -> GrafanaServer:
+    from dashboards.grafana.client import GrafanaServer  # noqa: PLC0415
+
+    read_secret(place.token_file)
+    return GrafanaServer(place.url, lambda: read_secret(place.token_file), place.ca_file)
 
 
 def _fact_writer(influx: StoreInflux) -> FactWriter:

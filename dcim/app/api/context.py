@@ -13,6 +13,8 @@ from fastapi import Depends, Request
 
 from alerts.engine import Engine
 from alerts.outbox import Outbox
+from dcim.app.annotator import Annotator
+from dcim.app.chronicle import Chronicle
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -40,6 +42,10 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
+    chronicle: Chronicle | None = None
+    """None where no server of the store's is asked by boards."""
+    annotator: Annotator | None = None
+    """None where no Grafana is told of alarms."""
 
 
 def of(request: Request) -> Context:
