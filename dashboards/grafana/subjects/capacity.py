@@ -97,7 +97,7 @@ BOARD = Board(
             spark=False,
         ),
         number(
-            "GPU utilization",
+            "GPU utilization, mean",
             "Mean of all GPUs over the time of the board: that a kernel was resident, no more.",
             "percent",
             Query(

@@ -55,7 +55,7 @@ BOARD = Board(
             every="2m",
         ),
         number(
-            "Voltage",
+            "Mean voltage",
             "Mean line-to-line of all meters.",
             "volt",
             over("power_meter", "voltage_v", scope=_SCOPE),
