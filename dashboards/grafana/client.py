@@ -46,7 +46,7 @@ class Answered(Exception):  # noqa: N818  it is what the server answered, and `t
         super().__init__(f"{status} {message}")
 
 
-FOREIGN: Final = (Answered, httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError)
+FOREIGN: Final = (Answered, httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError, RecursionError)
 """Everything that httpx, its transport and the server's answers raise."""
 
 
@@ -181,7 +181,7 @@ def translate(error: BaseException, url: str, call: str = "") -> DcimError:
         return Transient(f"it cannot be reached: {_line(str(error))}", where=url, todo="Start it, or check the address")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return Permanent(f"this is no address: {_line(str(error))}", where=url, todo='Write "http://host:3000"')
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | RecursionError):
         return _no_grafana(url)
     return Transient(f"the connection broke: {_line(f'{type(error).__name__}: {error}')}", where=url, todo="Try again")
 
@@ -224,7 +224,7 @@ def _message(said: bytes) -> str:
     """What Grafana says of an error; "" where it is not Grafana that speaks."""
     try:
         told = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     message = told.get("message") if isinstance(told, dict) else None
     return _line(message) if isinstance(message, str) else ""

@@ -196,7 +196,14 @@ def test_every_foreign_error_has_a_translation() -> None:
             error.request = request  # type: ignore[attr-defined]
             told = translate(error, URL)
             assert told.where == URL and told.todo, name
-    for error in (client.Answered(418, "tea"), httpx.InvalidURL("x"), TimeoutError(), OSError("x"), ValueError("x")):
+    for error in (
+        client.Answered(418, "tea"),
+        httpx.InvalidURL("x"),
+        TimeoutError(),
+        OSError("x"),
+        ValueError("x"),
+        RecursionError(),
+    ):
         assert isinstance(error, FOREIGN)
         assert translate(error, URL).todo
 

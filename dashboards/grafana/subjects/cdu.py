@@ -50,7 +50,7 @@ BOARD = Board(
     title="DCIM · CDU and loop",
     about="One CDU: facility water on its primary side, the loop of the racks on its secondary side.",
     variables=(SITE, HALL, ONE_CDU),
-    console_page="#/?at=${site:percentencode}/${cdu:percentencode}",
+    console_page="#/loop/${site:percentencode}%2F${cdu:percentencode}",
     parts=[
         Heading("Now"),
         number(

@@ -18,7 +18,7 @@ BOARD = Board(
     title="DCIM · Hall",
     about="The racks of a hall: power, liquid side and hottest GPU of each. A click on a rack opens it.",
     variables=(SITE, HALL, ROW),
-    console_page="#/?hall=${site:percentencode}/${hall:percentencode}",
+    console_page="#/?hall=${site:percentencode}%2F${hall:percentencode}",
     parts=[
         Heading("Racks now"),
         number(

@@ -18,7 +18,7 @@ BOARD = Board(
     title="DCIM · Rack",
     about="One rack: power of both feeds and what is left when one is lost, the liquid side, its GPUs.",
     variables=(SITE, HALL, ROW, ONE_RACK),
-    console_page="#/?at=${site:percentencode}/${rack:percentencode}",
+    console_page="#/rack/${site:percentencode}%2F${rack:percentencode}",
     parts=[
         Heading("Now"),
         number("Power", "What the rack draws.", "kwatt", over("rack", "power_kw", scope=_SCOPE), every=_STEP),

@@ -34,7 +34,7 @@ BOARD = Board(
     title="DCIM · Site overview",
     about="Power, cooling, efficiency, capacity and alarms of all halls. Start here.",
     variables=(SITE, HALL),
-    console_page="#/",
+    console_page="#/overview",
     parts=[
         Heading("Now"),
         number(
