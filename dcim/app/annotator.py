@@ -224,4 +224,4 @@ def _tag_of(row: Transition) -> str:
 
 def _words(text: str) -> str:
     """A foreign text as Grafana shows it: its annotations are HTML, so what could be markup is written another way."""
-    return text.translate(str.maketrans({"<": "‹", ">": "›", "&": "+"}))[:500]
+    return text.translate(str.maketrans("<>&", "‹›+"))[:500]

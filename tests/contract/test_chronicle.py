@@ -249,8 +249,8 @@ def test_an_alarm_s_life_is_written(rig: Rig) -> None:
         (view,) = rig.engine.standing()
         rig.now = at(25)
         await acknowledge(rig.engine, view.id, "operator", "", rig.now)
-        await rig.find(100)
-        await rig.find(120)
+        await rig.find(27)
+        await rig.find(35)
         await rig.chronicle.look()
 
     asyncio.run(live())
@@ -344,8 +344,8 @@ def test_an_annotation_is_opened_and_closed(rig: Rig) -> None:
         await rig.annotator.look()
         (view,) = rig.engine.standing()
         await acknowledge(rig.engine, view.id, "operator", "", at(25))
-        await rig.find(100)
-        await rig.find(120)
+        await rig.find(27)
+        await rig.find(35)
         await rig.annotator.look()
 
     asyncio.run(live())
@@ -368,8 +368,8 @@ def test_after_a_restart_the_one_to_be_closed_is_found_again(rig: Rig) -> None:
         again = Annotator(
             to=rig.notes, journal=rig.journal, engine=rig.engine, asset_of=rig.plant.assets.get, clock=lambda: rig.now
         )
-        await rig.find(100)
-        await rig.find(120)
+        await rig.find(27)
+        await rig.find(35)
         await again.look()
         assert again.counts[Outcome.CLOSED] == 1
 
