@@ -27,7 +27,7 @@ from dcim.core.findings import Detection, FindingKind, Subject
 from dcim.core.ledger import Kind, Ledger, Posting
 from dcim.core.live import Latest
 from dcim.core.pace import Pace
-from dcim.core.plant import survey
+from dcim.core.plant import Plant, survey
 from dcim.core.points import PointIndex
 from dcim.core.ports import Backlog, Message
 from dcim.core.readings import Readings, Tier
@@ -84,13 +84,13 @@ async def _fill(start: datetime, span: timedelta) -> Filled:
     index = PointIndex(100_000)
     codecs = DsxCodec(index, site=HALL.site, bus="bms"), GpuCodec(index, site=HALL.site)
     latest, journal, kept = Latest(), PagedJournal(), Kept()
-    engine = Engine(rules.default(), journal)
+    engine = Engine(rules.default(), journal, asset_of=lambda key: watch.plant.assets.get(key))  # noqa: PLW0108
+    now = start
     await engine.open(start)
     ledger, pace = Ledger(), Pace()
     for codec in codecs:
         ledger.open(SOURCE, codec.name, start)
-    now = start
-    watch: Any = SimpleNamespace(plant=None, hall=None, latest=latest, asset=None)
+    watch: Any = SimpleNamespace(plant=Plant(), hall=None, latest=latest, asset=None)
     chronicle = Chronicle(
         to=kept,
         journal=journal,

@@ -45,6 +45,8 @@ class Query:
     """Whether it returns rows on a plant where nothing is wrong."""
 
 
+OF_RATING: Final = '100 * mean("power_kw") / mean("rated_power_kw")'
+"""Of a rack, in %. Ratings are written once a minute: steps of less have none."""
 PLACE: Final = ("site", "hall", "row", "rack")
 """Variables by which a rack and what is in it is chosen."""
 
@@ -110,7 +112,11 @@ def total(
     source: Source = Source.READINGS,
 ) -> Query:
     """The sum over `of` of a field's means over time, one line for each combination of `by`. inner: what is summed,
-    where it is more than the mean. A value that is sent on change alone holds until the next one."""
+    where it is more than the mean.
+
+    For what is written all at once: facts, minutes. Of readings the newest step never has all yet, and the sum would be
+    less than the truth; nor can it be filled with what was before, for within a subquery InfluxQL's fill(previous)
+    gives rows out of order, and sums of single series."""
     where = where or {}
     grouped = "".join(f', "{tag}"' for tag in dict.fromkeys((*by, *of)))
     outer = "".join(f', "{tag}"' for tag in by)
@@ -118,7 +124,7 @@ def total(
     selected = inner or f'mean("{field}")'
     return Query(
         f'SELECT {how}("v"){factor} FROM (SELECT {selected} AS "v" FROM "{measurement}" '
-        f"WHERE {_where(scope, where)} GROUP BY time($__interval){grouped} fill(previous)) "
+        f"WHERE {_where(scope, where)} GROUP BY time($__interval){grouped} fill(none)) "
         f"WHERE $timeFilter GROUP BY time($__interval){outer} fill(none)",
         tuple(Read(measurement, name, where) for name in (field, *fields)),
         alias,
@@ -145,7 +151,7 @@ def ratio(
     outer = "".join(f', "{tag}"' for tag in by)
     return Query(
         f'SELECT {times:g} * sum("a") / sum("u") FROM (SELECT mean("{above}") AS "a", mean("{under}") AS "u" '
-        f'FROM "{measurement}" WHERE {_where(scope, where)} GROUP BY time($__interval){grouped} fill(previous)) '
+        f'FROM "{measurement}" WHERE {_where(scope, where)} GROUP BY time($__interval){grouped} fill(none)) '
         f"WHERE $timeFilter GROUP BY time($__interval){outer} fill(none)",
         (Read(measurement, above, where), Read(measurement, under, where)),
         alias,

@@ -183,7 +183,7 @@ class Rig:
     def __init__(self, plant: Plant) -> None:
         self.now = T0
         self.journal, self.kept, self.notes = PagedJournal(), Kept(), Notes()
-        self.engine = Engine(rules.default(), self.journal)
+        self.engine = Engine(rules.default(), self.journal, asset_of=plant.assets.get)
         self.plant = plant
 
     async def open(self) -> None:

@@ -76,7 +76,7 @@ BOARD = Board(
             "kwatt",
             Query(
                 'SELECT sum("r") - sum("p") FROM (SELECT max("rated_power_kw") AS "r", mean("power_kw_mean") AS "p" '
-                f'FROM "rack" WHERE {_SCOPE} AND $timeFilter GROUP BY time($__interval), "rack" fill(previous)) '
+                f'FROM "rack" WHERE {_SCOPE} AND $timeFilter GROUP BY time($__interval), "rack" fill(none)) '
                 "WHERE $timeFilter GROUP BY time($__interval) fill(none)",
                 (Read("rack", "rated_power_kw", {}), Read("rack", "power_kw_mean", {})),
                 source=_MINUTES,
@@ -110,16 +110,9 @@ BOARD = Board(
         ),
         number(
             "Cooling, of rating",
-            "Heat that a CDU's secondary side carried is on its board; here, power of the racks / rating of the CDUs: "
-            "an upper bound, for some of the heat goes to the air.",
+            "Heat that the racks give to the liquid, of what the CDUs are rated for, now.",
             "percent",
-            Query(
-                'SELECT 100 * sum("racks_kw") / sum("cdus_kw") FROM (SELECT mean("racks_kw") AS "racks_kw", '
-                f'mean("cdus_rated_kw") AS "cdus_kw" FROM "totals" WHERE {chosen("site", "hall")} AND $timeFilter '
-                'GROUP BY time($__interval), "site", "hall" fill(previous)) WHERE $timeFilter '
-                "GROUP BY time($__interval) fill(none)",
-                (Read("totals", "racks_kw", {}), Read("totals", "cdus_rated_kw", {})),
-            ),
+            ratio("totals", "heat_kw", "cdus_rated_kw", scope=chosen("site", "hall"), of=["site", "hall"], times=100),
             decimals=0,
             thresholds=_LOAD,
             every=_STEP,

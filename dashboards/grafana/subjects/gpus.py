@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.grafana.board import HALL, RACK, ROW, SITE, Board, Heading, board_link
 from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, SECOND, steps
 from dashboards.grafana.panels import Column, number, table, trend
-from dashboards.grafana.queries import PLACE, Query, Read, chosen, over, ratio, total
+from dashboards.grafana.queries import PLACE, Query, Read, chosen, over, total
 
 _SCOPE = chosen(*PLACE)
 _STEP = "10s"
@@ -31,7 +31,7 @@ def _share_held(field: str, alias: str) -> Query:
     """How many GPUs' worth of time is lost: seconds a second, over all GPUs."""
     return Query(
         f'SELECT sum("v") FROM (SELECT non_negative_derivative(last("{field}"), 1s) AS "v" FROM "gpu" '
-        f'WHERE {_SCOPE} AND $timeFilter GROUP BY time($__interval), "asset" fill(previous)) '
+        f'WHERE {_SCOPE} AND $timeFilter GROUP BY time($__interval), "asset" fill(none)) '
         "WHERE $timeFilter GROUP BY time($__interval) fill(none)",
         (Read("gpu", field, {}),),
         alias,
@@ -67,14 +67,20 @@ BOARD = Board(
             "Power",
             "Sum over all GPUs.",
             "kwatt",
-            total("gpu", "gpu_power_kw", scope=_SCOPE, of=["asset"]),
+            total("circuit", "gpus_kw", scope=_SCOPE, of=["rack"]),
             every="1m",
         ),
         number(
             "Of the power limit",
             "Power / limit, all GPUs together.",
             "percent",
-            ratio("gpu", "gpu_power_kw", "gpu_power_limit_kw", scope=_SCOPE, of=["asset"], times=100),
+            over(
+                "gpu",
+                "gpu_power_kw",
+                scope=_SCOPE,
+                fields=["gpu_power_limit_kw"],
+                expression='100 * mean("gpu_power_kw") / mean("gpu_power_limit_kw")',
+            ),
             decimals=0,
             every="2m",
         ),
@@ -87,16 +93,17 @@ BOARD = Board(
             every=_STEP,
         ),
         number(
-            "GPUs that report",
-            "How many sent a temperature within the step.",
+            "GPUs that do not report",
+            "Of the halls that are chosen: GPUs whose power was not heard within the last 250 s.",
             "short",
             Query(
-                f'SELECT count("v") FROM (SELECT last("gpu_temperature_c") AS "v" FROM "gpu" WHERE {_SCOPE} AND '
-                '$timeFilter GROUP BY time($__interval), "asset" fill(none)) WHERE $timeFilter '
-                "GROUP BY time($__interval) fill(none)",
-                (Read("gpu", "gpu_temperature_c", {}),),
+                'SELECT sum("k") - sum("r") FROM (SELECT mean("gpus") AS "k", mean("gpus_reporting") AS "r" FROM '
+                f'"totals" WHERE {chosen("site", "hall")} AND $timeFilter GROUP BY time($__interval), "site", "hall" '
+                "fill(none)) WHERE $timeFilter GROUP BY time($__interval) fill(none)",
+                (Read("totals", "gpus", {}), Read("totals", "gpus_reporting", {})),
             ),
             decimals=0,
+            thresholds=steps((1, HIGH)),
             every="1m",
         ),
         Heading("Temperature and power"),
@@ -131,7 +138,7 @@ BOARD = Board(
             "Power by rack",
             "Sum of each rack's GPUs.",
             "kwatt",
-            total("gpu", "gpu_power_kw", scope=_SCOPE, of=["asset"], by=["rack"], alias="$tag_rack"),
+            over("circuit", "gpus_kw", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
             low=0,
             every="1m",
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, steps
-from dashboards.grafana.panels import Column, bars, history, number, table, trend
-from dashboards.grafana.queries import chosen, latest, over, ratio, total
+from dashboards.grafana.panels import Column, history, number, table, trend
+from dashboards.grafana.queries import OF_RATING, chosen, latest, over
 
 _SCOPE = chosen("site", "hall", "row")
 _STEP = "1m"
@@ -25,15 +25,14 @@ BOARD = Board(
             "Power, rack by rack",
             "What each rack draws of what it is rated for.",
             "percent",
-            ratio(
+            over(
                 "rack",
                 "power_kw",
-                "rated_power_kw",
                 scope=_SCOPE,
-                of=["rack"],
                 by=["rack"],
-                times=100,
                 alias="$tag_rack",
+                expression=OF_RATING,
+                fields=["rated_power_kw"],
             ),
             width=12,
             height=8,
@@ -101,15 +100,14 @@ BOARD = Board(
             "Load of racks",
             "Power of rating, a cell for each rack and stretch of time.",
             "percent",
-            ratio(
+            over(
                 "rack",
                 "power_kw",
-                "rated_power_kw",
                 scope=_SCOPE,
-                of=["rack"],
                 by=["rack"],
-                times=100,
                 alias="$tag_rack",
+                expression=OF_RATING,
+                fields=["rated_power_kw"],
             ),
             thresholds=_LOAD,
             every="5m",
@@ -139,12 +137,21 @@ BOARD = Board(
             low=0,
             every="10s",
         ),
-        bars(
-            "Heat of racks",
-            "Power of the hall's racks by row.",
+        trend(
+            "Power of GPUs by rack",
+            "Sum of each rack's GPUs; the rest of a rack's power is CPUs, switches and losses.",
             "kwatt",
-            total("rack", "power_kw", scope=_SCOPE, of=["rack"], by=["row"], alias="row $tag_row"),
+            over("circuit", "gpus_kw", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
+            low=0,
             every=_STEP,
+        ),
+        trend(
+            "Hottest GPU of racks",
+            "The greatest GPU temperature of each rack.",
+            "celsius",
+            over("gpu", "gpu_temperature_c", scope=_SCOPE, by=["rack"], how="max", alias="$tag_rack"),
+            thresholds=_HOT,
+            every="10s",
         ),
     ],
 )

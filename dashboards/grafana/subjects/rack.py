@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.grafana.board import HALL, ONE_RACK, ROW, SITE, Board, Heading, board_link
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, SECOND, below, steps
 from dashboards.grafana.panels import Column, number, table, trend
-from dashboards.grafana.queries import PLACE, chosen, latest, over, ratio
+from dashboards.grafana.queries import OF_RATING, PLACE, chosen, latest, over
 from dashboards.grafana.subjects.heat import HEAT, HEAT_FIELDS
 
 _SCOPE = chosen(*PLACE)
@@ -26,7 +26,7 @@ BOARD = Board(
             "Of its rating",
             "Power / rated power.",
             "percent",
-            ratio("rack", "power_kw", "rated_power_kw", scope=_SCOPE, of=["rack"], times=100),
+            over("rack", "power_kw", scope=_SCOPE, expression=OF_RATING, fields=["rated_power_kw"]),
             decimals=0,
             thresholds=_LOAD,
             every="2m",

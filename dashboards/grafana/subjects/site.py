@@ -6,29 +6,22 @@ from dashboards.grafana.board import HALL, SITE, Board, Heading, board_link
 from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, PRIORITIES, SECOND, below, steps
 from dashboards.grafana.panels import Column, bars, number, table, trend
 from dashboards.grafana.queries import chosen, latest, ratio, total
-from dashboards.grafana.subjects.heat import HEAT, HEAT_FIELDS, KW_PER_LPM_K
+from dashboards.grafana.subjects.heat import KW_PER_LPM_K
 
 _SCOPE = chosen("site", "hall")
 _STEP = "1m"
-_POWER = total("rack", "power_kw", scope=_SCOPE, of=["rack"], alias="IT power")
-_RATED = total("rack", "rated_power_kw", scope=_SCOPE, of=["rack"], alias="rated")
-_COOLED = total("rack", "liquid_flow_lpm", scope=_SCOPE, of=["rack"], inner=HEAT, fields=HEAT_FIELDS, alias="to liquid")
-_COOLING = total("cdu", "rated_power_kw", scope=_SCOPE, of=["asset"], alias="CDUs, rated")
-_INCOMING = total("feed", "power_kw", scope=_SCOPE, of=["asset"], where={"incoming": "yes"}, alias="incoming feeds")
+_IN_HALLS = f"{_SCOPE} AND \"hall\" != ''"
+_POWER = total("totals", "racks_kw", scope=_SCOPE, of=["site", "hall"], alias="IT power")
+_RATED = total("totals", "racks_rated_kw", scope=_SCOPE, of=["site", "hall"], alias="rated")
+_COOLED = total("totals", "heat_kw", scope=_SCOPE, of=["site", "hall"], alias="to liquid")
+_COOLING = total("totals", "cdus_rated_kw", scope=_SCOPE, of=["site", "hall"], alias="CDUs, rated")
+_INCOMING = total("totals", "incoming_kw", scope=_SCOPE, of=["site", "hall"], alias="incoming feeds")
+_GPUS = total("totals", "gpus_kw", scope=_SCOPE, of=["site", "hall"], alias="GPUs")
 _ALARMS = tuple(
     total("alarm_count", "standing", scope=_SCOPE, of=["site", "hall"], where={"priority": word}, alias=shown)
     for _, word, shown, _ in PRIORITIES
 )
 _COLORS = {shown: color for _, _, shown, color in PRIORITIES}
-_HALLS = (
-    latest(
-        "coverage",
-        {"expected": "expected", "stale": "stale"},
-        scope=_SCOPE,
-        by=["hall"],
-    ),
-)
-
 BOARD = Board(
     uid="dcim-site",
     title="DCIM · Site overview",
@@ -107,7 +100,7 @@ BOARD = Board(
             "kwatt",
             _INCOMING,
             _POWER,
-            total("gpu", "gpu_power_kw", scope=_SCOPE, of=["asset"], alias="GPUs"),
+            _GPUS,
             low=0,
             colors={"incoming feeds": "#98a2ab", "IT power": "#7d8c99", "GPUs": SECOND},
             every=_STEP,
@@ -133,7 +126,12 @@ BOARD = Board(
                 "expected": Column("Points", decimals=0),
                 "stale": Column("Stale", decimals=0, thresholds=steps((1, MEDIUM))),
             },
-            *_HALLS,
+            latest(
+                "coverage",
+                {"expected": "expected", "stale": "stale"},
+                scope=_IN_HALLS,
+                by=["hall"],
+            ),
             width=12,
             height=7,
             sort="hall",
@@ -144,11 +142,11 @@ BOARD = Board(
             "What the racks of a hall draw of what they are rated for. 80 % is the continuous limit of breakers.",
             "percent",
             ratio(
-                "rack",
-                "power_kw",
-                "rated_power_kw",
+                "totals",
+                "racks_kw",
+                "racks_rated_kw",
                 scope=_SCOPE,
-                of=["rack"],
+                of=["site"],
                 by=["hall"],
                 times=100,
                 alias="$tag_hall",
@@ -157,7 +155,7 @@ BOARD = Board(
             height=7,
             high=100,
             thresholds=steps((80, HIGH), (95, CRITICAL)),
-            every="2m",
+            every=_STEP,
         ),
     ],
 )
