@@ -129,8 +129,8 @@ def circuits(plant: Plant, hall: Hall, latest: Latest, at_us: int) -> Iterator[F
 
 
 def _heat(plant: Plant, latest: Latest, key: AssetKey, at_us: int) -> float | None:
-    """What a rack's coolant carries away, taken as 25 % propylene glycol. Also below a rise of 5 K, where it is good for
-    no balance: the error of a sum is that of its large parts."""
+    """What a rack's coolant carries away, taken as 25 % propylene glycol. Also below a rise of 5 K, where it is good
+    for no balance: the error of a sum is that of its large parts."""
     flow_lpm = _value(plant, latest, key, "RackLiquidFlow", at_us)
     supply_c = _value(plant, latest, key, "RackLiquidSupplyTemperature", at_us)
     return_c = _value(plant, latest, key, "RackLiquidReturnTemperature", at_us)

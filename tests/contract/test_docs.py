@@ -13,13 +13,16 @@ from pydantic import BaseModel
 from alerts.lifecycle import State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice
-from dcim.app import cli
+from dashboards.grafana.build import BOARDS
+from dcim.app import cli, facts, relations
+from dcim.app.annotator import Outcome
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.kpis import KpisBody
 from dcim.app.settings import (
     Alarms,
     BrokerSource,
     Detection,
+    GrafanaPlace,
     Http,
     ListenerSource,
     MailReceiver,
@@ -52,6 +55,7 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
+    GrafanaPlace,
     Notices, WebhookReceiver, MailReceiver, NoticeRoute, NoticeHours,
 ]  # fmt: skip
 
@@ -140,6 +144,23 @@ def test_every_option_and_figure_of_how_well_alarms_work_has_its_line() -> None:
     lists = {name.removesuffix("_total").removesuffix("_share") for name in KpisBody.model_fields}
     told = lists - {"start", "end", "operators", "stale", "flood"} | {"windows_over_ten", "stale_total"}
     assert told <= rows("kpis.md")
+
+
+def test_every_option_of_a_sync_has_its_line() -> None:
+    text = (DOCS / "grafana.md").read_text()
+    options = {name.replace("_", "-") for name in inspect.signature(cli.grafana_sync).parameters}
+    assert {name for name in options if f"`--{name}`" not in text} == set()
+    assert {
+        outcome.value for outcome in Outcome if f"`{outcome.value}`" not in (DOCS / "ledger.md").read_text()
+    } == set()
+
+
+def test_every_board_and_every_fact_has_its_line() -> None:
+    assert {board.uid for board in BOARDS if f"`{board.uid}`" not in (DOCS / "grafana.md").read_text()} == set()
+    told = "".join(inspect.getsource(module) for module in (facts, relations))
+    measurements = set(re.findall(r'Fact\(\s*"(\w+)"', told))
+    assert len(measurements) > 10
+    assert measurements <= rows("influx.md")
 
 
 def test_every_metric_has_its_line() -> None:
