@@ -155,7 +155,7 @@ def test_values_have_the_unit_of_their_field(board: Board) -> None:
             continue
         field = (plain[1] or plain[2]).removesuffix("_mean").removesuffix("_setpoint")
         unit = field.rsplit("_", 1)[-1]
-        if unit in UNITS and "/ 60" not in query.text:
+        if field != "v" and unit in UNITS and "/ 60" not in query.text:
             shown = panel.body["fieldConfig"]["defaults"]["unit"]
             assert shown == ("kelvin" if field.endswith("_k") else UNITS[unit]), f"{panel.title}: {field}"
             checked += 1
