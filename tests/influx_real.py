@@ -55,9 +55,9 @@ class Buckets:
 
         return asyncio.run(run())
 
-    def write(self, lines: str) -> None:
-        """Lines, past our store."""
-        self.ask(lambda server: server.write(self.name, gzip.compress(lines.encode())))
+    def write(self, lines: str, suffix: str = "") -> None:
+        """Lines, past our store. suffix: of the bucket's name: "_1m", "_1h"."""
+        self.ask(lambda server: server.write(self.name + suffix, gzip.compress(lines.encode())))
 
 
 _TOKEN = os.environ.get("DCIM_TEST_INFLUX_TOKEN", "")

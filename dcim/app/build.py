@@ -53,10 +53,12 @@ from collectors.mqtt.listener import Listener, ListenerSettings
 from collectors.mqtt.subscriber import Subscriber, SubscriberSettings
 from collectors.publish import Broker
 from dcim.app import inventory_file, models, training
+from dcim.app.annotator import Annotator
 from dcim.app.api.context import Context
 from dcim.app.api.server import create_app
 from dcim.app.backtest import Judge, Watching
 from dcim.app.checkpoints import Checkpoints
+from dcim.app.chronicle import Chronicle
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.energy_settings import Energy
@@ -73,6 +75,7 @@ from dcim.app.settings import (
     AppriseReceiver,
     BrokerSource,
     EscalationStep,
+    GrafanaPlace,
     ListenerSource,
     MailReceiver,
     NoticeCalendar,
@@ -144,6 +147,8 @@ from dcim.store.memory import MemoryStore
 from dcim.store.retention import Retention
 
 if TYPE_CHECKING:
+    from dashboards.grafana.client import GrafanaServer
+    from dcim.store.fact_writer import FactWriter
     from dcim.store.influx import InfluxStore, Place
 
 log = structlog.get_logger()
@@ -264,9 +269,30 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         )
         upkeep = Upkeep(store, clock) if isinstance(store, Upkept) else None
         energy = Energy.of(settings.boundaries, settings.costs)
+        chronicle: Chronicle | None = None
+        if settings.store.influx is not None:
+            writer = _fact_writer(settings.store.influx)
+            closing.push_async_callback(writer.close)
+            chronicle = Chronicle(
+                to=writer,
+                journal=journal,
+                engine=engine,
+                watch=watch,
+                ledger=ledger,
+                pace=pace,
+                sources=running,
+                backlog=lambda: _backlog(store),
+                clock=clock,
+            )
+        annotator: Annotator | None = None
+        if settings.grafana is not None:
+            grafana = _grafana(settings.grafana)
+            closing.push_async_callback(grafana.close)
+            annotator = Annotator(to=grafana, journal=journal, engine=engine, asset_of=watch.asset, clock=clock)
         context = Context(
             watch, store, ledger, pace, condition, engine, hub, running, upkeep, clock, started, outbox,
             outside, _destinations(settings), console_of(settings), duty, planning, energy,
+            chronicle, annotator,
         )  # fmt: skip
         return Service(
             context=context,
@@ -276,6 +302,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *(each.run for each in asking.values()),
                 *([upkeep.run] if upkeep else []),
                 *([checkpoints.run] if checkpoints else []),
+                *([chronicle.run] if chronicle else []),
+                *([annotator.run] if annotator else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
                 outbox.run,
                 outside.run,
@@ -517,6 +545,9 @@ def check(settings: Settings) -> list[str]:
     lines += _describe_store(settings.store)
     lines += _describe_inventory(settings)
     lines += list(_describe_notices(settings)) or ["nobody is told of alarms: add [[notices.receivers]]"]
+    if settings.grafana is not None:
+        read_secret(settings.grafana.token_file)
+        lines.append(f"annotations of alarms go to Grafana at {settings.grafana.url}")
     lines.append(f"console at http://{settings.http.bind}/")
     return lines
 
@@ -884,6 +915,22 @@ def _place(influx: StoreInflux) -> Place:
     from dcim.store.influx import Place  # noqa: PLC0415
 
     return Place(influx.url, influx.org, influx.bucket, lambda: read_secret(influx.token_file), influx.ca_file)
+
+
+def _grafana(place: GrafanaPlace) -> GrafanaServer:
+    from dashboards.grafana.client import GrafanaServer  # noqa: PLC0415
+
+    read_secret(place.token_file)
+    return GrafanaServer(place.url, lambda: read_secret(place.token_file), place.ca_file)
+
+
+def _fact_writer(influx: StoreInflux) -> FactWriter:
+    """Connections of its own, so that nothing that is written for boards waits before a reading."""
+    from dcim.store.fact_writer import FactWriter  # noqa: PLC0415  heavy, and for those who use it
+    from dcim.store.influx_client import InfluxServer  # noqa: PLC0415
+
+    place = _place(influx)
+    return FactWriter(InfluxServer(place.url, place.org, place.token, ca_file=place.ca_file), place.bucket)
 
 
 def _retention(store: Store) -> Retention:

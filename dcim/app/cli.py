@@ -38,6 +38,9 @@ app.add_typer(inventory, name="inventory")
 query = typer.Typer(no_args_is_help=True, help="Questions to a running service: tables, or JSON with --json.")
 app.add_typer(query, name="query")
 
+grafana = typer.Typer(no_args_is_help=True, help="The boards of Grafana.")
+app.add_typer(grafana, name="grafana")
+
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings in TOML; environment variables go over them.")]
 To = Annotated[str, typer.Option("--to", help="Where to publish: mqtt://host:port or mqtts://host:port.")]
 User = Annotated[str | None, typer.Option("--user", help="Name to sign in with.")]
@@ -156,6 +159,70 @@ def inventory_diff(
         typer.echo(line)
     if lines:
         raise typer.Exit(1)
+
+
+@grafana.command("build", epilog="Example: dcim grafana build boards --console-url https://dcim.example")
+def grafana_build(
+    out: Annotated[Path, typer.Argument(help="Folder to write the boards' JSON into.")],
+    console_url: Annotated[
+        str, typer.Option("--console-url", help="Where browsers find the console.")
+    ] = "http://127.0.0.1:8080",
+) -> None:
+    """Writes the boards' JSON, to be mounted into Grafana or imported by hand. What is as it should be stays."""
+    from dcim.app.boards import build  # noqa: PLC0415
+
+    for line in build(out, console_url):
+        typer.echo(line)
+
+
+@grafana.command(
+    "sync",
+    epilog="Example: dcim grafana sync --url http://127.0.0.1:3000 --token-file grafana.token --config site.toml "
+    "--influx-token-file influx-read.token",
+)
+def grafana_sync(
+    url: Annotated[str, typer.Option("--url", help="Grafana's address.")],
+    token_file: Annotated[
+        Path, typer.Option("--token-file", help="File whose first line is the token of a service account, role Admin.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings in TOML, for what [store.influx] says.")
+    ] = None,
+    influx_url: Annotated[
+        str | None, typer.Option("--influx-url", help="InfluxDB as Grafana reaches it; that of --config if left out.")
+    ] = None,
+    bucket: Annotated[str | None, typer.Option(help="Of readings; that of --config if left out.")] = None,
+    influx_token_file: Annotated[
+        Path | None,
+        typer.Option("--influx-token-file", help="File whose first line is a token that may read the buckets."),
+    ] = None,
+    service_url: Annotated[
+        str | None, typer.Option("--service-url", help="This service as Grafana reaches it; http.bind if left out.")
+    ] = None,
+    console_url: Annotated[
+        str | None, typer.Option("--console-url", help="Where browsers find the console; the service if left out.")
+    ] = None,
+    ca_file: CaFile = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what differs; exit status 1 where something does. Changes nothing.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Brings folder, data sources and boards of a Grafana server to what they should be. Doing it again does nothing,
+    but for a token that is given: that is written each time."""
+    from dcim.app.boards import Target, sync  # noqa: PLC0415
+
+    target = Target(
+        url=url, token_file=token_file, config=config, influx_url=influx_url, bucket=bucket,
+        influx_token_file=influx_token_file, service_url=service_url, console_url=console_url, ca_file=ca_file,
+    )  # fmt: skip
+    lines = sync(target, dry_run=dry_run or check)
+    for line in lines:
+        typer.echo(line)
+    if check and lines:
+        raise typer.Exit(1)
+    if not lines:
+        typer.echo("all is as it should be")
 
 
 @alarms.command("verify", epilog="Example: dcim alarms verify --config site.toml")

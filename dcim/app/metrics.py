@@ -12,7 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from alerts.outbox import Outbox
+from dcim.app.annotator import Annotator
 from dcim.app.api.context import Context
+from dcim.app.chronicle import Chronicle
 from dcim.app.outside import AlertRefusal, Outside
 from dcim.app.upkeep import Upkeep
 from dcim.core.times import SECOND_US, from_us
@@ -101,6 +103,10 @@ class _Service(Collector):
         for name, known in context.duty.known.items():
             calendars.add_metric([name], float(bool(known.failing)))
         yield calendars
+        if context.chronicle is not None:
+            yield from _facts(context.chronicle)
+        if context.annotator is not None:
+            yield from _annotations(context.annotator)
 
 
 def _outside(outside: Outside) -> Iterator[Metric]:
@@ -128,6 +134,24 @@ def _notices(outbox: Outbox) -> Iterator[Metric]:
     for (receiver, reason), count in told.dead.items():
         dead.add_metric([receiver, reason.value], count)
     yield from (sent, retried, dead, waiting)
+
+
+def _facts(chronicle: Chronicle) -> Iterator[Metric]:
+    yield CounterMetricFamily("dcim_facts_written", "Facts for boards that the server took.", value=chronicle.written)
+    yield CounterMetricFamily(
+        "dcim_facts_dropped", "Facts for boards that could not be written.", value=chronicle.dropped
+    )
+    yield GaugeMetricFamily(
+        "dcim_facts_failing", "1 while no facts can be written.", value=float(bool(chronicle.failing))
+    )
+
+
+def _annotations(annotator: Annotator) -> Iterator[Metric]:
+    told = CounterMetricFamily("dcim_annotations", "Annotations of alarms in Grafana.", labels=["outcome"])
+    for outcome, count in annotator.counts.items():
+        told.add_metric([outcome.value], count)
+    yield told
+    yield GaugeMetricFamily("dcim_annotations_waiting", "Annotations to be opened or closed.", value=annotator.waiting)
 
 
 def _ledger(context: Context) -> Iterator[Metric]:

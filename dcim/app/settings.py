@@ -597,6 +597,23 @@ class Notices(_Section):
         return self
 
 
+class GrafanaPlace(_Section):
+    """A Grafana server that is told of alarms, as annotations."""
+
+    url: str
+    """http://host:port, or https://host:port; with a path where it is served below one."""
+    token_file: Path
+    """File whose first line is the token of a service account with the role Editor; read anew for each call."""
+    ca_file: Path | None = None
+    """Authorities that the server must be signed by. The system's when left out."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        check_http(url)
+        return url
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Environment: DCIM_ + section + __ + key, for example DCIM_HTTP__BIND."""
 
@@ -610,6 +627,7 @@ class Settings(BaseSettings):
     detection: Detection = Detection()
     notices: Notices = Notices()
     http: Http = Http()
+    grafana: GrafanaPlace | None = None
     assets: tuple[PlacedAsset, ...] = ()
     inventory: InventorySettings = InventorySettings()
     boundaries: tuple[EnergyBoundary, ...] = Field(default=(), max_length=10_000)

@@ -21,7 +21,9 @@ from alerts.labels import labels_of
 from alerts.lifecycle import AlarmKey, Priority, State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice, Outcome
-from dcim.app import cli
+from dashboards.grafana.build import BOARDS
+from dcim.app import cli, facts, relations
+from dcim.app.annotator import Outcome as AnnotationOutcome
 from dcim.app.api import alertmanager, capacity, inventory
 from dcim.app.api import notices as notice_routes
 from dcim.app.api.context import Context
@@ -47,6 +49,7 @@ from dcim.app.settings import (
     BrokerSource,
     Detection,
     EscalationStep,
+    GrafanaPlace,
     Http,
     ListenerSource,
     MailReceiver,
@@ -102,6 +105,7 @@ SECTIONS = [
     EnergyBoundary, SiteCosts,
     InventorySettings, InventoryNetbox, InventorySite, InventoryHall, InventoryRow, InventoryRack, InventoryFeed,
     InventoryCooling, InventoryProduct,
+    GrafanaPlace,
 ]  # fmt: skip
 
 
@@ -252,6 +256,23 @@ def test_the_inventory_in_the_docs_is_one() -> None:
     (example,) = [one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[inventory.sites]]" in one]
     told = InventorySettings(**tomllib.loads(example)["inventory"])
     assert told.sites[0].contract_kw == 4_000 and told.netbox is not None
+
+
+def test_every_option_of_a_sync_has_its_line() -> None:
+    text = (DOCS / "grafana.md").read_text()
+    options = {name.replace("_", "-") for name in inspect.signature(cli.grafana_sync).parameters}
+    assert {name for name in options if f"`--{name}`" not in text} == set()
+    assert {
+        outcome.value for outcome in AnnotationOutcome if f"`{outcome.value}`" not in (DOCS / "ledger.md").read_text()
+    } == set()
+
+
+def test_every_board_and_every_fact_has_its_line() -> None:
+    assert {board.uid for board in BOARDS if f"`{board.uid}`" not in (DOCS / "grafana.md").read_text()} == set()
+    told = "".join(inspect.getsource(module) for module in (facts, relations))
+    measurements = set(re.findall(r'Fact\(\s*"(\w+)"', told))
+    assert len(measurements) > 10
+    assert measurements <= rows("influx.md")
 
 
 def test_every_metric_has_its_line() -> None:

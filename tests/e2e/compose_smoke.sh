@@ -24,7 +24,13 @@ in_influxdb() {
 
 grafana_reads() {
     printf 'user = "admin:%s"\n' "$(cat secrets/grafana_admin_password)" |
-        curl -fsS -K - http://127.0.0.1:3000/api/datasources/uid/telemetry/health | grep -q '"status":"OK"'
+        curl -fsS -K - -G http://127.0.0.1:3000/api/datasources/proxy/uid/dcim-readings/query \
+            --data-urlencode 'db=telemetry' --data-urlencode 'q=SELECT last("power_kw") FROM "rack"' | grep -q '"values"'
+}
+
+boards_are_there() {
+    printf 'user = "admin:%s"\n' "$(cat secrets/grafana_admin_password)" |
+        curl -fsS -K - http://127.0.0.1:3000/api/dashboards/uid/dcim-site | grep -q 'Site overview'
 }
 
 service_stores() {
@@ -34,4 +40,5 @@ service_stores() {
 eventually "the service has stored values" service_stores
 eventually "InfluxDB has the racks' readings" in_influxdb
 eventually "Grafana may read them" grafana_reads
+eventually "Grafana has the boards" boards_are_there
 echo "readings arrive, are stored, and can be shown"

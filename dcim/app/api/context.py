@@ -15,6 +15,8 @@ from alerts.alertmanager import Destination
 from alerts.calendars import Calendars
 from alerts.engine import Engine
 from alerts.outbox import Outbox
+from dcim.app.annotator import Annotator
+from dcim.app.chronicle import Chronicle
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.energy_settings import Energy
@@ -53,6 +55,10 @@ class Context:
     duty: Calendars
     planning: Planning
     energy: Energy
+    chronicle: Chronicle | None = None
+    """None where no server of the store's is asked by boards."""
+    annotator: Annotator | None = None
+    """None where no Grafana is told of alarms."""
 
 
 def of(request: Request) -> Context:

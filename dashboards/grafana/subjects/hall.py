@@ -1,0 +1,157 @@
+"""Hall: the racks as a matrix, one line each, and how their load and temperatures went."""
+
+from __future__ import annotations
+
+from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link
+from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, steps
+from dashboards.grafana.panels import Column, history, number, table, trend
+from dashboards.grafana.queries import OF_RATING, chosen, latest, over
+
+_SCOPE = chosen("site", "hall", "row")
+_STEP = "1m"
+_LOAD = steps((80, HIGH), (95, CRITICAL))
+_WARM = steps((60, HIGH), (65, CRITICAL))
+_HOT = steps((82, MEDIUM), (87, HIGH), (89, CRITICAL))
+
+BOARD = Board(
+    uid="dcim-hall",
+    title="DCIM · Hall",
+    about="The racks of a hall: power, liquid side and hottest GPU of each. A click on a rack opens it.",
+    variables=(SITE, HALL, ROW),
+    console_page="#/?hall=${site:percentencode}%2F${hall:percentencode}",
+    parts=[
+        Heading("Racks now"),
+        number(
+            "Power, rack by rack",
+            "What each rack draws of what it is rated for.",
+            "percent",
+            over(
+                "rack",
+                "power_kw",
+                scope=_SCOPE,
+                by=["rack"],
+                alias="$tag_rack",
+                expression=OF_RATING,
+                fields=["rated_power_kw"],
+            ),
+            width=12,
+            height=8,
+            decimals=0,
+            low=0,
+            high=100,
+            thresholds=_LOAD,
+            spark=False,
+            every="2m",
+            background=True,
+        ),
+        number(
+            "Hottest GPU, rack by rack",
+            "The greatest GPU temperature of each rack. GPUs slow themselves down at their slowdown temperature, 87 to "
+            "90 °C for most.",
+            "celsius",
+            over("gpu", "gpu_temperature_c", scope=_SCOPE, by=["rack"], how="max", alias="$tag_rack"),
+            width=12,
+            height=8,
+            decimals=0,
+            thresholds=_HOT,
+            spark=False,
+            every="10s",
+            background=True,
+        ),
+        table(
+            "Rack matrix",
+            "One line a rack, newest values. Colour means abnormal; the liquid side is in the units of the bus.",
+            {
+                "rack": Column("Rack", link=board_link("dcim-rack", rack="${__value.raw}"), width=120),
+                "row": Column("Row", width=70),
+                "power": Column("Power", "kwatt", 1),
+                "rated": Column("Rated", "kwatt", 0),
+                "supply": Column("Supply", "celsius", 1, _WARM),
+                "return": Column("Return", "celsius", 1),
+                "flow": Column("Flow", "flowlpm", 0),
+                "drop": Column("Pressure drop", "pressurekpa", 0),
+                "valve": Column("Valve", "percent", 0),
+                "hottest": Column("Hottest GPU", "celsius", 0, _HOT),
+                "leak": Column("Leak", mappings=LEAK),
+            },
+            latest(
+                "rack",
+                {
+                    "power": "power_kw",
+                    "rated": "rated_power_kw",
+                    "supply": "liquid_supply_temperature_c",
+                    "return": "liquid_return_temperature_c",
+                    "flow": "liquid_flow_lpm",
+                    "drop": "liquid_differential_pressure_kpa",
+                    "valve": "control_valve_position_pct",
+                    "leak": "leak_detect",
+                },
+                scope=_SCOPE,
+                by=["rack", "row"],
+            ),
+            latest("gpu", {"hottest": "gpu_temperature_c"}, scope=_SCOPE, by=["rack"], how="max"),
+            join="rack",
+            sort="rack",
+            descending=False,
+            height=11,
+        ),
+        Heading("How it went"),
+        history(
+            "Load of racks",
+            "Power of rating, a cell for each rack and stretch of time.",
+            "percent",
+            over(
+                "rack",
+                "power_kw",
+                scope=_SCOPE,
+                by=["rack"],
+                alias="$tag_rack",
+                expression=OF_RATING,
+                fields=["rated_power_kw"],
+            ),
+            thresholds=_LOAD,
+            every="5m",
+        ),
+        trend(
+            "Power of racks",
+            "Each rack's power. Lines of one hue: the legend and the pointer tell which is which.",
+            "kwatt",
+            over("rack", "power_kw", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
+            low=0,
+            every="10s",
+        ),
+        trend(
+            "Supply temperatures",
+            "Coolant where it enters each rack. Apart from each other by more than 2 K, something is wrong with a "
+            "branch or with a sensor.",
+            "celsius",
+            over("rack", "liquid_supply_temperature_c", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
+            thresholds=_WARM,
+            every="10s",
+        ),
+        trend(
+            "Flow of racks",
+            "Coolant through each rack: about 1.5 L/min for each kW at 10 K.",
+            "flowlpm",
+            over("rack", "liquid_flow_lpm", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
+            low=0,
+            every="10s",
+        ),
+        trend(
+            "Power of GPUs by rack",
+            "Sum of each rack's GPUs; the rest of a rack's power is CPUs, switches and losses.",
+            "kwatt",
+            over("circuit", "gpus_kw", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
+            low=0,
+            every=_STEP,
+        ),
+        trend(
+            "Hottest GPU of racks",
+            "The greatest GPU temperature of each rack.",
+            "celsius",
+            over("gpu", "gpu_temperature_c", scope=_SCOPE, by=["rack"], how="max", alias="$tag_rack"),
+            thresholds=_HOT,
+            every="10s",
+        ),
+    ],
+)
