@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dcim.app.facts import place
 from dcim.app.hall import STALE_AFTER_S, Hall, Tile
 from dcim.core.assets import Asset, AssetKey
+from dcim.core.inventory import CONTINUOUS_SHARE
 from dcim.core.live import Latest
 from dcim.core.plant import Plant
 from dcim.core.points import Point
 from dcim.core.times import SECOND_US
 from dcim.core.topology import Medium
-from dcim.physics.electrical import CONTINUOUS_SHARE
 from dcim.physics.fluids import PG25
 from dcim.physics.hydraulics import heat_carried_kw
 from dcim.store.facts import Fact, Value
