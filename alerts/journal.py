@@ -121,39 +121,28 @@ delays_table = sa.Table(
     sa.Column("mask_why", sa.Text, nullable=False, server_default=""),
 )
 
-maintenance_table = sa.Table(
-    "alarm_maintenance",
-    metadata,
-    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at_us", sa.BigInteger, nullable=False),
-    sa.Column("window_id", sa.String(32), nullable=False),
-    sa.Column("change", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("origin", sa.Text, nullable=False),
-    sa.Column("told", sa.Text, nullable=False),
-    sa.Column("over_us", sa.BigInteger, nullable=False),
-    sa.Column("hash", sa.LargeBinary(32), nullable=False),
-    sa.Index("alarm_maintenance_window", "window_id", "seq"),
-    sa.Index("alarm_maintenance_over", "over_us"),
-)
-"""Every row has the window whole, as it was then; the last row of a window counts."""
 
-silences_table = sa.Table(
-    "alarm_silences",
-    metadata,
-    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at_us", sa.BigInteger, nullable=False),
-    sa.Column("silence_id", sa.String(36), nullable=False),
-    sa.Column("change", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("origin", sa.Text, nullable=False),
-    sa.Column("told", sa.Text, nullable=False),
-    sa.Column("over_us", sa.BigInteger, nullable=False),
-    sa.Column("hash", sa.LargeBinary(32), nullable=False),
-    sa.Index("alarm_silences_silence", "silence_id", "seq"),
-    sa.Index("alarm_silences_over", "over_us"),
-)
-"""Every row has the silence whole, as it was then; the last row of a silence counts."""
+def _whole_rows(name: str, of: str, id_length: int = 32) -> sa.Table:
+    """A table of which every row has one thing whole, as it was then; the last row of a thing counts."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("at_us", sa.BigInteger, nullable=False),
+        sa.Column(f"{of}_id", sa.String(id_length), nullable=False),
+        sa.Column("change", sa.Text, nullable=False),
+        sa.Column("who", sa.Text, nullable=False),
+        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("told", sa.Text, nullable=False),
+        sa.Column("over_us", sa.BigInteger, nullable=False),
+        sa.Column("hash", sa.LargeBinary(32), nullable=False),
+        sa.Index(f"{name}_{of}", f"{of}_id", "seq"),
+        sa.Index(f"{name}_over", "over_us"),
+    )
+
+
+maintenance_table = _whole_rows("alarm_maintenance", "window")
+silences_table = _whole_rows("alarm_silences", "silence", 36)
 
 checkpoint_table = sa.Table(
     "alarm_checkpoint",
@@ -403,7 +392,7 @@ class SqlJournal:
                 if running:
                     await connection.execute(sa.insert(delays_table), running)
             if silences:
-                await connection.execute(sa.insert(silences_table), await _silence_rows(connection, silences))
+                await _append_whole(connection, silences_table, [_silence_row(noted) for noted in silences])
 
     async def recall(self) -> Recalled:
         """As `Journal.recall`. Raises Permanent, with the row, when what is there cannot be read."""
@@ -542,23 +531,17 @@ class SqlJournal:
 
     async def note(self, window: Window, by: str, origin: str, at: datetime) -> None:
         """As `Journal.note`."""
-        table = maintenance_table.c
+        row = {
+            "at_us": to_us(at),
+            "window_id": window.id,
+            "change": "opened" if window.ended_at is None else "ended",
+            "who": by,
+            "origin": origin,
+            "told": msgspec.json.encode(window).decode(),
+            "over_us": to_us(window.until),
+        }
         async with self.transaction("was not written", writes=True) as connection:
-            newest = sa.select(table.seq, table.hash).order_by(table.seq.desc()).limit(1)
-            last = (await connection.execute(newest)).first()
-            seq, link = (0, GENESIS) if last is None else (last.seq, last.hash)
-            row: dict[str, Any] = {
-                "seq": seq + 1,
-                "at_us": to_us(at),
-                "window_id": window.id,
-                "change": "opened" if window.ended_at is None else "ended",
-                "who": by,
-                "origin": origin,
-                "told": msgspec.json.encode(window).decode(),
-                "over_us": to_us(window.until),
-            }
-            row["hash"] = _link(link, tuple(row.values()))
-            await connection.execute(sa.insert(maintenance_table), [row])
+            await _append_whole(connection, maintenance_table, [row])
 
     async def windows(self, since: datetime) -> Sequence[Window]:
         """As `Journal.windows`. Raises Permanent, with the row, when what is there cannot be read."""
@@ -857,27 +840,29 @@ def _delay_row(delay: Delay) -> dict[str, Any]:
     }
 
 
-async def _silence_rows(connection: AsyncConnection, silences: Sequence[Noted]) -> list[dict[str, Any]]:
-    """The rows, each with its hash."""
-    table = silences_table.c
-    newest = sa.select(table.seq, table.hash).order_by(table.seq.desc()).limit(1)
+def _silence_row(noted: Noted) -> dict[str, Any]:
+    return {
+        "at_us": to_us(noted.at),
+        "silence_id": noted.silence.id,
+        "change": noted.change,
+        "who": noted.by,
+        "origin": noted.origin,
+        "told": to_json(noted.silence),
+        "over_us": to_us(noted.silence.ends_at),
+    }
+
+
+async def _append_whole(connection: AsyncConnection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds rows, numbered on from the last and each with its hash."""
+    newest = sa.select(table.c.seq, table.c.hash).order_by(table.c.seq.desc()).limit(1)
     last = (await connection.execute(newest)).first()
     before, link = (0, GENESIS) if last is None else (last.seq, last.hash)
-    rows: list[dict[str, Any]] = []
-    for seq, noted in enumerate(silences, before + 1):
-        row: dict[str, Any] = {
-            "seq": seq,
-            "at_us": to_us(noted.at),
-            "silence_id": noted.silence.id,
-            "change": noted.change,
-            "who": noted.by,
-            "origin": noted.origin,
-            "told": to_json(noted.silence),
-            "over_us": to_us(noted.silence.ends_at),
-        }
-        link = row["hash"] = _link(link, tuple(row.values()))
-        rows.append(row)
-    return rows
+    linked: list[dict[str, Any]] = []
+    for seq, told in enumerate(rows, before + 1):
+        row = {"seq": seq, **told}
+        link = _link(link, tuple(row.values()))
+        linked.append(row | {"hash": link})
+    await connection.execute(sa.insert(table), linked)
 
 
 def _standing(until: int) -> sa.Subquery:

@@ -13,6 +13,7 @@ import pytest
 from alerts.engine import Engine
 from alerts.external import external, finding_of, with_external
 from alerts.journal import HistoryQuery, Journal, SqlJournal
+from alerts.kpis import of_transitions
 from alerts.lifecycle import Change, Mistaken, Priority, State, Transition, Unshelve
 from alerts.matchers import parse
 from alerts.notices import News, news_of
@@ -86,6 +87,7 @@ def test_what_stands_is_shelved_and_what_comes_begins_on_the_shelf() -> None:
             Change.SILENCED, "shift lead", "pump test", "10.0.0.7", made.silence.id,
         )  # fmt: skip
         assert news_of(row) is None  # nobody is told
+        assert of_transitions([row])["event"].to_list() == ["shelved"]  # and it is no load
         back = told(await engine.elapse(at(100 + HOUR)))
         assert sorted(back) == [("R1", "unshelved", "unacknowledged"), ("R2", "unshelved", "unacknowledged")]
         assert ("R3", "activated", "unacknowledged") in await begin(engine, 4_000, rack("R3"))

@@ -300,6 +300,59 @@ def test_a_shelf_outlives_a_restart(plant: Timeline) -> None:
     plant.expect("10:00", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
 
 
+def test_a_silence_hides_what_stands_and_what_comes_while_it_lasts_also_over_a_restart(plant: Timeline) -> None:
+    warm = "rack-supply-temperature-high"
+    plant.at("00:10", stands(WARM, "rack-7"))
+    plant.expect("02:10", alarms=[f"rack-7 {warm}: unacknowledged, medium"])
+    plant.silence("03:00", f"alertname={warm}", 'asset=~"rack-.*"', until="20:00", by="ana", comment="valves are set")
+    plant.expect("03:00", alarms=[f"rack-7 {warm}: shelved, medium"])
+    plant.at("04:00", stands(WARM, "rack-8"))
+    plant.expect("06:00", alarms=[f"rack-8 {warm}: shelved, medium", f"rack-7 {warm}: shelved, medium"])
+    plant.restart("07:00", until="08:00")
+    plant.at("08:10", gone(WARM, "rack-7"))
+    plant.at("09:00", stands(WARM, "rack-9"))
+    nine = f"rack-9 {warm}: shelved, medium"
+    plant.expect("11:00", alarms=[nine, f"rack-8 {warm}: shelved, medium", f"rack-7 {warm}: shelved, medium"])
+    plant.person("12:00", "rack-9", Unshelve("ben", "I am there"))  # nobody overrules whoever looks
+    out = f"rack-9 {warm}: unacknowledged, medium"
+    plant.expect("12:00", alarms=[out, f"rack-8 {warm}: shelved, medium", f"rack-7 {warm}: shelved, medium"])
+    plant.expect("20:00", alarms=[out, f"rack-8 {warm}: unacknowledged, medium"])
+    plant.expect_record(
+        [
+            f"02:10 rack-7 {warm} activated, medium",
+            f"03:00 rack-7 {warm} shelved, medium by ana: valves are set",
+            f"06:00 rack-8 {warm} silenced, medium by ana: valves are set",
+            f"08:40 rack-7 {warm} returned, medium",
+            f"11:00 rack-9 {warm} silenced, medium by ana: valves are set",
+            f"12:00 rack-9 {warm} unshelved, medium by ben: I am there",
+            f"20:00 rack-8 {warm} unshelved, medium: its time on the shelf is over",
+            f"20:00 rack-7 {warm} unshelved, medium: its time on the shelf is over",
+        ]
+    )
+
+
+def test_what_comes_out_of_hiding_while_a_silence_lasts_comes_out_on_the_shelf(plant: Timeline) -> None:
+    plant.at("00:10", stands(FindingKind.SOURCE_SILENT, "bms"))
+    silent = "bms source-silent: unacknowledged, high"
+    plant.expect("00:10", alarms=[silent])
+    plant.at("01:00", stands(FindingKind.POINT_STALE, "rack-7", "a"))
+    plant.silence("02:00", "alertname=point-stale", until="30:00", by="ana", comment="a gateway is changed")
+    plant.expect_hidden("05:00", ["rack-7 point-stale: source_silent stands at oslo"])
+    plant.at("06:00", gone(FindingKind.SOURCE_SILENT, "bms"))
+    plant.expect("06:10", alarms=["bms source-silent: returned, high"])
+    plant.expect("08:10", alarms=["bms source-silent: returned, high", "rack-7 point-stale: shelved, low"])
+
+
+def test_a_silence_is_bounded_by_what_it_could_hide_and_leaves_leak_sensors_alone(plant: Timeline) -> None:
+    plant.silence("00:05", "asset=rack-7", until="61:00", by="ana", comment="work", refused="shelved for 1 h at most")
+    plant.silence("00:06", "asset=rack-7", until="50:00", by="ana", comment=" ", refused="a comment is wanted")
+    plant.silence("00:07", "alertname=rack-leak-wet", until="09:00", by="ana", comment="x", refused="leak sensor")
+    plant.silence("00:08", "asset=rack-7", until="50:00", by="ana", comment="work")
+    plant.at("00:10", wet("rack-7"))
+    plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])
+    plant.expect("00:40", alarms=["rack-7 rack-leak-wet: unacknowledged, critical"])
+
+
 def test_out_of_service_lasts_until_somebody_brings_it_back(plant: Timeline) -> None:
     plant.at("00:10", wet("rack-7"))
     plant.expect("00:10", alarms=["rack-7 rack-leak-wet: unacknowledged, high"])

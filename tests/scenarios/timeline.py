@@ -15,6 +15,8 @@ from alerts import rules
 from alerts.engine import AlarmView, Engine
 from alerts.journal import HistoryQuery, SqlJournal
 from alerts.lifecycle import Acknowledge, Act, Change, Reset, Shelve, Transition
+from alerts.matchers import parse
+from alerts.silences import Silence
 from alerts.suppression import Window
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.errors import DcimError
@@ -129,6 +131,7 @@ class Timeline:
         self._facts: dict[int, list[Fact]] = {}
         self._people: dict[int, list[tuple[Act, str, str]]] = {}
         self._work: dict[int, list[Window]] = {}
+        self._wishes: dict[int, list[tuple[Silence, str]]] = {}
         self._off: dict[AssetKey, str] = {}
         self._fed: list[Edge] = []
         self._restarts: dict[int, int] = {}
@@ -170,6 +173,14 @@ class Timeline:
         start, end = (MIDNIGHT + timedelta(seconds=_second(clock)) for clock in (when, until))
         window = Window("", SITE, assets, downstream, start, end, reason, by, "10.0.0.7", start)
         self._work.setdefault(_second(planned or when), []).append(window)
+
+    def silence(
+        self, when: str, *matchers: str, until: str, by: str, comment: str, planned: str = "", refused: str = ""
+    ) -> None:
+        """A person wishes what fits all matchers not to be shown, at `planned` or when that begins."""
+        start, end = (MIDNIGHT + timedelta(seconds=_second(clock)) for clock in (when, until))
+        wanted = Silence("", tuple(parse(each) for each in matchers), start, end, by, comment, "10.0.0.7", start)
+        self._wishes.setdefault(_second(planned or when), []).append((wanted, refused))
 
     def acknowledge(self, when: str, alarm: str, *, by: str, refused: str = "") -> None:
         """A person acknowledges the alarm whose line begins so. `refused`: words of the error that it must bring."""
@@ -220,6 +231,7 @@ class Timeline:
         seconds = [
             *self._people,
             *self._work,
+            *self._wishes,
             *self._restarts.values(),
             *self._expected,
             *self._masked,
@@ -241,6 +253,8 @@ class Timeline:
                 await engine.elapse(world.now)
                 for window in self._work.get(second, ()):
                     await engine.open_window(window, world.now)
+                for wish in self._wishes.get(second, ()):
+                    wrong += await self._wish(engine, world.now, *wish)
                 for person in self._people.get(second, ()):
                     wrong += await self._act(engine, world.now, *person)
                 expected = self._expected.get(second, expected)
@@ -296,6 +310,14 @@ class Timeline:
         engine.follow(Topology(tuple(self._fed), (), down, up), {key: asset_of(key) for key in gpus})
         return journal, engine
 
+    async def _wish(self, engine: Engine, at: datetime, wanted: Silence, refused: str) -> list[str]:
+        what = f"{at:%M:%S}: a silence by {wanted.by}"
+        try:
+            await engine.silence(wanted, at)
+        except DcimError as error:
+            return [] if refused and refused in str(error) else [f"{what} was refused: {error}"]
+        return [f"{what} was not refused"] if refused else []
+
     async def _act(self, engine: Engine, at: datetime, act: Act, alarm: str, refused: str) -> list[str]:
         standing = [*engine.standing(), *engine.suppressed()]
         found = [view.id for view in standing if line(view).startswith(alarm)]
@@ -314,7 +336,8 @@ def _why(row: Transition) -> str:
     """What a record says beside the change, where it is about hiding or people."""
     if row.change in (Change.SUPPRESSED, Change.UNSHELVED, Change.REMINDED) and row.why:
         return f": {row.why}"
-    words = ": ".join(word for word in (row.detail, row.comment) if word)
+    detail = "" if row.change in (Change.SHELVED, Change.SILENCED) else row.detail  # the silence's id, new in every run
+    words = ": ".join(word for word in (detail, row.comment) if word)
     return f": {words}" if words and row.by else ""
 
 
