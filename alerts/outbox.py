@@ -39,8 +39,6 @@ LOOK_S = 0.2
 """So often it is asked whether there is something new. Also what gathers a flood."""
 FOLLOW_ROWS = 500
 """Transitions that are taken in at once."""
-ITEMS_MAX = 1_000
-"""News in one message."""
 THREADS_APART = 4
 """Where more threads than this have news for a receiver, one message has them all."""
 PACE_S = 0.5
@@ -159,6 +157,7 @@ class Outbox:
         self._journal, self._routes, self._describe = journal, routes, describe
         self._receivers = [receiver for receiver, _ in receivers]
         self._zones = {receiver.name: receiver.zone for receiver in self._receivers}
+        self._items_max = {receiver.name: receiver.items_max for receiver in self._receivers}
         self._ladders, self._duty = tuple(ladders), duty
         self._pauses: dict[str, float] = {}
         """By receiver: how long the other end wants to be left alone, seconds."""
@@ -273,7 +272,7 @@ class Outbox:
         async with self._journal.transaction("the outbox cannot be read", writes=True) as connection:
             rows = (await connection.execute(begun)).all()
             if not rows:
-                found = (await connection.execute(due.limit(ITEMS_MAX))).all()
+                found = (await connection.execute(due.limit(self._items_max[receiver]))).all()
                 if urgent:
                     found = [row for row in found if row.priority == Priority.CRITICAL]
                 threads = list(dict.fromkeys(row.thread for row in found))
@@ -282,7 +281,7 @@ class Outbox:
                 threads = threads if len(threads) > THREADS_APART else threads[:1]
                 # Also what waits for a later time: an alarm's news goes out in order, and the message wakes anyway.
                 whole = sa.select(outbox_table).where(of, table.thread.in_(threads)).order_by(table.number)
-                rows = (await connection.execute(whole.limit(ITEMS_MAX))).all()
+                rows = (await connection.execute(whole.limit(self._items_max[receiver]))).all()
                 begin = sa.update(outbox_table).where(table.number.in_([row.number for row in rows]))
                 await connection.execute(begin.values(message=rows[0].key))
         try:

@@ -30,6 +30,7 @@ from alerts.engine import Engine
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
 from alerts.notify.mail import Mail
+from alerts.notify.pagerduty import ITEMS_MAX as PAGER_ITEMS
 from alerts.notify.pagerduty import PagerDuty
 from alerts.notify.services import Services
 from alerts.notify.slack import Slack
@@ -282,7 +283,13 @@ def _outbox(
 
     receivers = [
         (
-            Receiver(one.name, one.quiet.hours() if one.quiet else None, one.zone, one.acknowledged),
+            Receiver(
+                one.name,
+                quiet=one.quiet.hours() if one.quiet else None,
+                zone=one.zone,
+                items_max=PAGER_ITEMS if isinstance(one, PagerDutyReceiver) else Receiver("").items_max,
+                hears_acknowledged=one.acknowledged,
+            ),
             notifier(one, clock),
         )
         for one in told.receivers

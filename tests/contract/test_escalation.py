@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -31,6 +33,7 @@ from alerts.lifecycle import (
     step,
 )
 from alerts.notices import Notice, text_of
+from alerts.notify.pagerduty import PagerDuty
 from alerts.outbox import DeadNotice, Outbox
 from alerts.routing import (
     FLOOD_SPAN,
@@ -354,5 +357,44 @@ class TestRestarts:
                     assert len(ear.taken) <= 10
                     assert sum(len(notice.items) for notice in ear.taken) == 3_000
                 assert box.sending.dead == Counter[tuple[str, DeadNotice]]()
+
+        asyncio.run(whole())
+
+
+class TestFloodAtPagerDuty:
+    def test_it_is_ten_events_and_each_incident_is_resolved(self, tmp_path: Path) -> None:
+        taken: list[tuple[str, str]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            event = json.loads(request.content)
+            taken.append((event["event_action"], event["dedup_key"]))
+            return httpx.Response(202, stream=httpx.ByteStream(b"ok"))
+
+        async def whole() -> None:
+            desk = Desk(tmp_path)
+            pager = PagerDuty(lambda: "0" * 32, lambda: desk.now, transport=httpx.MockTransport(answer))
+            desk.receivers = ((Receiver("desk", hears_acknowledged=True, items_max=10_000), pager),)
+            rows = [
+                row
+                for number in range(5_000)
+                for row in story(
+                    str(number), (0, wet(str(number))), (100, Acknowledge("ana")), (200, Clear()),
+                    priority=Priority(1 + number % 4),
+                )
+            ]  # fmt: skip
+            async with desk.running() as (journal, box):
+                for second, change in ((0, Change.ACTIVATED), (100, Change.ACKNOWLEDGED), (200, Change.RETURNED)):
+                    desk.now = at(second)
+                    await desk.write(journal, [row for row in rows if row.change is change])
+                    # Half of it has come when the first message goes out.
+                    for _ in range(5):
+                        await box.follow()
+                    await desk.drain(box)
+                    actions = Counter(action for action, _ in taken)
+                    incidents = {dedup for _, dedup in taken}
+                    wanted = {0: "trigger", 100: "acknowledge", 200: "resolve"}[second]
+                    assert len(incidents) == FLOOD_THREADS + 4
+                    assert actions[wanted] == len(incidents), (second, actions)
+                    taken.clear()
 
         asyncio.run(whole())

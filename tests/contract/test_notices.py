@@ -274,7 +274,7 @@ class Desk:
         """place: a folder for SQLite, or the URL of another database."""
         self.url = place if isinstance(place, str) else f"sqlite+aiosqlite:///{place / 'alarms.sqlite'}"
         self.now, self.seq, self.ear = at(0), 0, Ear()
-        self.receivers: tuple[tuple[Receiver, Ear], ...] = ((DESK, self.ear),)
+        self.receivers: tuple[tuple[Receiver, notices.Notifier], ...] = ((DESK, self.ear),)
         self.ladders: tuple[Ladder, ...] = ()
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -166,9 +166,8 @@ def events_key(name: str) -> str:
 
 def test_a_repetition_can_be_told(run: Run) -> None:
     async def scenario(rig: Rig) -> None:
-        notifier = rig.notifier()
-        await notifier.send(NOTICE)
-        await notifier.send(NOTICE)
+        await rig.notifier().send(NOTICE)
+        await rig.notifier().send(NOTICE)  # after a restart
         first, again = rig.server.taken
         assert first.key == again.key
         if rig.name == "pagerduty":
@@ -328,7 +327,9 @@ class TestPagerDuty:
         assert self.actions(began, over) == [("trigger", "dcim-a1"), ("resolve", "dcim-a1")]
 
     def test_what_becomes_worse_or_stands_for_too_long_calls_again(self) -> None:
-        for news in (News.WORSE, News.STILL):
+        joins = replace(ITEM, thread_standing=3, thread_unacknowledged=1)
+        assert [action for action, _ in self.actions(joins)] == ["resolve", "trigger"]
+        for news in (News.WORSE, News.STILL, News.AGAIN):
             assert [action for action, _ in self.actions(replace(ITEM, news=news))] == ["resolve", "trigger"]
         assert [action for action, _ in self.actions(replace(ITEM, news=News.UNANSWERED))] == ["trigger"]
 
@@ -336,6 +337,33 @@ class TestPagerDuty:
         assert self.actions(ITEM, replace(ITEM, alarm="b1", thread="b1")) == [
             ("trigger", "dcim-a1"), ("trigger", "dcim-b1"),
         ]  # fmt: skip
+
+    def test_an_open_incident_is_told_of_more_once_a_minute(self) -> None:
+        taken: list[str] = []
+        now = [NOW]
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            taken.append(json.loads(request.content)["event_action"])
+            return httpx.Response(202, stream=httpx.ByteStream(b"ok"))
+
+        async def whole() -> None:
+            pager = PagerDuty(lambda: "0" * 32, lambda: now[0], transport=httpx.MockTransport(answer))
+            more = replace(ITEM, thread_standing=2, thread_unacknowledged=2)
+            over = replace(ITEM, news=News.CLEARED, thread_standing=0, thread_unacknowledged=0)
+            low = replace(ITEM, priority=Priority.LOW)
+            steps: list[tuple[float, Item, list[str]]] = [
+                (0, low, ["trigger"]), (1, low, []), (2, more, ["trigger"]), (3, more, []), (70, more, ["trigger"]),
+                (71, over, ["resolve"]), (72, ITEM, ["trigger"]),
+                (73, replace(ITEM, news=News.WORSE), ["resolve", "trigger"]),
+            ]  # fmt: skip
+            for number, (seconds, item, wanted) in enumerate(steps):
+                now[0] = NOW + timedelta(seconds=seconds)
+                taken.clear()
+                proof = await pager.send(replace(NOTICE, key=f"k{number}", items=(item,)))
+                assert (taken, bool(proof)) == (wanted, True), number
+            await pager.close()
+
+        asyncio.run(whole())
 
     def test_a_second_try_goes_on_where_the_first_ended(self) -> None:
         taken: list[str] = []
