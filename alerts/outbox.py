@@ -98,6 +98,16 @@ class Sending:
     """At present."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Nothing reaches a receiver."""
+
+    since: datetime
+    """The first try that failed after the last that did not, or after the start."""
+    why: str
+    """What the last one failed by."""
+
+
 class Outcome(StrEnum):
     """What has become of news, in few words. A closed list."""
 
@@ -159,6 +169,7 @@ class Outbox:
         self._zones = {receiver.name: receiver.zone for receiver in self._receivers}
         self._items_max = {receiver.name: receiver.items_max for receiver in self._receivers}
         self._ladders, self._duty = tuple(ladders), duty
+        self._failing: dict[str, Failing] = {}
         self._pauses: dict[str, float] = {}
         """By receiver: how long the other end wants to be left alone, seconds."""
         self._notifiers = {receiver.name: notifier for receiver, notifier in receivers}
@@ -305,6 +316,8 @@ class Outbox:
         except Transient as error:
             log.warning("a notice was not sent", receiver=notice.receiver, key=notice.key, error=str(error))
             self._retried[notice.receiver] += 1
+            since = self._failing.get(notice.receiver, Failing(self._clock(), "")).since
+            self._failing[notice.receiver] = Failing(since, str(error))
             if isinstance(error, Later):
                 self._pauses[notice.receiver] = error.after_s
             if to_us(self._clock()) - parcel.since_us < GIVE_UP / timedelta(microseconds=1):
@@ -312,8 +325,10 @@ class Outbox:
                 return False
             await self._bury(notice, DeadNotice.GIVEN_UP, str(error))
         except Permanent as error:
+            self._failing.pop(notice.receiver, None)  # it speaks with us
             await self._bury(notice, DeadNotice.REFUSED, str(error))
         else:
+            self._failing.pop(notice.receiver, None)
             await self._settle(notice, _SENT, proof)
             self._sent[notice.receiver] += len(notice.items)
         return True
@@ -340,6 +355,11 @@ class Outbox:
         """Sends a notice straight to its receiver, past everything that waits, and keeps nothing of it; answers the
         proof. Raises KeyError for a receiver that there is not, Transient and Permanent as its notifier does."""
         return await self._notifiers[notice.receiver].send(replace(notice, zone=self._zones[notice.receiver]))
+
+    @property
+    def failing(self) -> Mapping[str, Failing]:
+        """Receivers that nothing reaches at present, by name. Answered from memory."""
+        return self._failing
 
     @property
     def console(self) -> str:

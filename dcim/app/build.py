@@ -233,6 +233,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         condition = Condition(
             told,
             clock,
+            receivers=lambda: [(name, one.since, one.why) for name, one in outbox.failing.items()],
             calendars=lambda: [(name, known.failing) for name, known in duty.known.items() if known.failing],
             trouble=lambda: intake.trouble,
             damage=lambda: _damage(store),

@@ -51,6 +51,10 @@ def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -
             return 'dcim_notices_retried_total{receiver="night"} 1.0' in (await hall.client.get("/metrics")).text
 
         await hall.until(waits)  # nobody is there yet
+        (warning,) = (await hall.get("/readyz"))["warnings"]
+        assert warning.startswith("No notice reaches night since ") and "webhook at localhost: ConnectError" in warning
+        (receiver,) = await hall.get("/api/v1/notices/receivers")
+        assert receiver["failing_since"] and receiver["failing"].startswith("webhook at localhost: ConnectError")
         async with server:
 
             async def arrived() -> Any:
@@ -70,6 +74,8 @@ def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -
                 return 'sent_total{receiver="night"} 1.0' in metrics and 'waiting{receiver="night"} 0.0' in metrics
 
             await hall.until(counted)
+            assert (await hall.get("/readyz"))["warnings"] == []
+            assert 'dcim_notices_failing{receiver="night"} 0.0' in (await hall.client.get("/metrics")).text
 
     inside(scenario, journal=journal, notices=told)
 
@@ -201,5 +207,11 @@ def test_what_was_refused_is_listed_and_sent_after_all(tmp_path: Path) -> None:
             assert await cli("on-call") == "first: night\n"
             assert 'dcim_calendar_failing{calendar="first"} 0.0' in (await hall.client.get("/metrics")).text
             assert (tmp_path / "copies" / "first.ics").read_text() == rota.read_text()
+            rota.unlink()
+            await hall.service.context.duty.look("first")
+            (warning,) = (await hall.get("/readyz"))["warnings"]
+            assert warning.startswith("The calendar first cannot be read; its last copy is used where there is one: ")
+            (first,) = await hall.get("/api/v1/notices/calendars")
+            assert first["receivers"] == ["night"] and first["remark"].endswith("a copy is used.")
 
     inside(scenario, journal=journal, notices=told)

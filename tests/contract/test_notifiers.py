@@ -10,6 +10,8 @@ import logging
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -394,6 +396,11 @@ class TestPagerDuty:
 )  # fmt: skip
 def test_when_to_come_back_is_read_with_care(told: str, after_s: float | None) -> None:
     assert retry_after_s(told, NOW) == after_s
+
+
+def test_apprise_is_imported_only_where_a_receiver_wants_it() -> None:
+    asked = "import sys, dcim.app.build, dcim.app.cli; sys.exit('apprise' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_apprise_with_an_address_of_nobody_is_told_at_the_start() -> None:
