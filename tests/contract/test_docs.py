@@ -41,6 +41,7 @@ from dcim.app.settings import (
     TeamsReceiver,
     Tls,
     WebhookReceiver,
+    load,
 )
 from dcim.core.findings import FindingKind
 from dcim.core.ledger import DeadLetter, Fault, RejectReason, Remark
@@ -103,6 +104,15 @@ def test_every_news_and_every_reason_for_none_has_its_line() -> None:
     assert {entry.value for entry in (*News, *DeadNotice)} <= rows("notices.md")
     text = (DOCS / "notices.md").read_text()
     assert {field.name for field in fields(Item) if f"`{field.name}`" not in text} == set()
+
+
+def test_the_notices_in_the_docs_are_settings(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "notices.md").read_text(), re.DOTALL)
+    file = tmp_path / "site.toml"
+    file.write_text(example)
+    told = load(file).notices
+    assert [receiver.kind for receiver in told.receivers] == ["webhook", "mail", "pagerduty"]
+    assert [step.after_min for step in told.escalations[0].steps] == [10, 30]
 
 
 def test_every_route_and_outcome_of_notices_has_its_line() -> None:

@@ -194,6 +194,28 @@ class TestTimelines:
         assert [entry.item.thread_standing for entry in line.entries if entry.receiver == "lead"] == [1, 2]
 
 
+def test_a_clear_goes_to_whoever_was_on_call_when_it_began() -> None:
+    def duty(calendar: str, when: datetime) -> OnCall:
+        return OnCall(("lead",) if when < at(600) else ("boss",))
+
+    book, told = Book(), list[tuple[str, str]]()
+    key = AlarmKey("leak-wet", Subject("oslo", "7", "rope"))
+    rising = Policy(Priority.HIGH, escalation=Escalation(Priority.CRITICAL, after=timedelta(seconds=700)))
+    alarm, rows = Alarm(key, KIND, rising), list[Transition]()
+    for second, event in ((0, wet("7")), (700, Elapse()), (900, Acknowledge("ana")), (1_000, Clear())):
+        stepped = step(alarm, event, at(second))
+        alarm, rows = stepped.alarm, [*rows, *stepped.transitions]
+    for seq, row in enumerate(rows, 1):
+        entries = book.take(
+            replace(row, seq=seq), row.at, (LEAD, BOSS, DESK), [Route((), ("first",))], describe, (), duty
+        )
+        told += [(entry.receiver, entry.item.news.value) for entry in entries]
+    assert told == [
+        ("lead", "began"), ("lead", "worse"), ("boss", "worse"), ("lead", "cleared"), ("boss", "cleared"),
+    ]  # fmt: skip
+    assert book == Book()
+
+
 class TestWhoKnows:
     def test_only_those_who_want_to_hear_it_are_told_that_somebody_knows(self) -> None:
         pager = Receiver("desk", hears_acknowledged=True)
