@@ -22,6 +22,7 @@ from dcim.app.settings import (
     Alarms,
     AppriseReceiver,
     BrokerSource,
+    ChatReceiver,
     Detection,
     EscalationStep,
     Http,
@@ -34,11 +35,9 @@ from dcim.app.settings import (
     Notices,
     PagerDutyReceiver,
     PlacedAsset,
-    SlackReceiver,
     Store,
     StoreInflux,
     StoreRetention,
-    TeamsReceiver,
     Tls,
     WebhookReceiver,
     load,
@@ -62,7 +61,7 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
-    Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
+    Notices, WebhookReceiver, MailReceiver, ChatReceiver, PagerDutyReceiver, AppriseReceiver,
     NoticeRoute, NoticeEscalation, EscalationStep, NoticeCalendar, NoticeHours,
 ]  # fmt: skip
 

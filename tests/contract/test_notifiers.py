@@ -24,12 +24,11 @@ import pytest
 from alerts.lifecycle import Priority
 from alerts.notices import Item, Later, News, Notice, Notifier, clean, trial
 from alerts.notify import mail, pagerduty, post, services, slack, teams
+from alerts.notify.chat import Chat
 from alerts.notify.mail import Mail
 from alerts.notify.pagerduty import PagerDuty, events_of
 from alerts.notify.post import retry_after_s
 from alerts.notify.services import Services
-from alerts.notify.slack import Slack
-from alerts.notify.teams import Teams
 from alerts.notify.webhook import Webhook
 from dcim.app.settings import read_secret
 from dcim.core.errors import Permanent, Transient
@@ -96,7 +95,8 @@ class Rig:
                 made = PagerDuty(self.told, lambda: NOW, url, context)
             case "slack" | "teams":
                 self.secret = url
-                made = (Slack if self.name == "slack" else Teams)(self.told, lambda: NOW, context)
+                body_of = slack.body_of if self.name == "slack" else teams.body_of
+                made = Chat(self.name, body_of, self.told, lambda: NOW, context)
             case _:
                 self.secret = url.replace("https:", "jsons:")
                 # Apprise takes the system's authorities, and whom the environment names.
