@@ -12,10 +12,12 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, TypeVarTuple
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -34,6 +36,12 @@ log = structlog.get_logger()
 
 FETCH_S = 10.0
 """From the first byte to the last, a calendar takes no longer."""
+
+# Threads of their own: a resolver or a disk that hangs must not hold up the store, which uses the loop's.
+_THREADS = ThreadPoolExecutor(2, "calendars")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
 """The calendar as it is now. Raises Transient or Permanent."""
@@ -107,7 +115,7 @@ class Calendars:
         self._known[name] = Known(calendar, self._clock())
         if watched.copy is not None:
             try:
-                await asyncio.to_thread(_write, watched.copy, data)
+                await _apart(_write, watched.copy, data)
             except OSError as error:
                 log.error("a calendar's copy was not kept", calendar=name, told=str(error))
 
@@ -118,11 +126,11 @@ class Calendars:
 
     async def _take_up(self, watched: Watched) -> None:
         copy = watched.copy
-        if copy is None or not await asyncio.to_thread(copy.is_file):
+        if copy is None or not await _apart(copy.is_file):
             return
         try:
-            data, written_us = await asyncio.to_thread(_copied, copy)
-            calendar = await asyncio.to_thread(_read, data, watched)
+            data, written_us = await _apart(_copied, copy)
+            calendar = await _apart(_read, data, watched)
         except DcimError as error:
             log.error("a calendar's copy cannot be read", calendar=watched.rota.name, told=str(error))
             return
@@ -132,14 +140,14 @@ class Calendars:
 async def fetched(watched: Watched) -> tuple[bytes, icalendar.Calendar]:
     """A calendar as it is now, and what is understood of it. Raises Transient and Permanent."""
     data = await watched.fetch()
-    return data, await asyncio.to_thread(_read, data, watched)
+    return data, await _apart(_read, data, watched)
 
 
 def of_file(file: Path) -> Fetch:
     """A calendar that lies in a file."""
 
     async def fetch() -> bytes:
-        return await asyncio.to_thread(_bytes_of, file)
+        return await _apart(_bytes_of, file)
 
     return fetch
 
@@ -231,8 +239,12 @@ def _check_public(addresses: Sequence[str], where: str) -> None:
             )
 
 
+async def _apart(call: Callable[[*Ts], T], *args: *Ts) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call, *args)
+
+
 async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _apart(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     return [str(each[4][0]) for each in found]
 
 

@@ -39,8 +39,6 @@ LOOK_S = 0.2
 """So often it is asked whether there is something new. Also what gathers a flood."""
 FOLLOW_ROWS = 500
 """Transitions that are taken in at once."""
-ITEMS_MAX = 1_000
-"""News in one message."""
 THREADS_APART = 4
 """Where more threads than this have news for a receiver, one message has them all."""
 PACE_S = 0.5
@@ -98,6 +96,16 @@ class Sending:
     dead: Mapping[tuple[str, DeadNotice], int]
     waiting: Mapping[str, int]
     """At present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Nothing reaches a receiver."""
+
+    since: datetime
+    """The first try that failed after the last that did not, or after the start."""
+    why: str
+    """What the last one failed by."""
 
 
 class Outcome(StrEnum):
@@ -159,7 +167,9 @@ class Outbox:
         self._journal, self._routes, self._describe = journal, routes, describe
         self._receivers = [receiver for receiver, _ in receivers]
         self._zones = {receiver.name: receiver.zone for receiver in self._receivers}
+        self._items_max = {receiver.name: receiver.items_max for receiver in self._receivers}
         self._ladders, self._duty = tuple(ladders), duty
+        self._failing: dict[str, Failing] = {}
         self._pauses: dict[str, float] = {}
         """By receiver: how long the other end wants to be left alone, seconds."""
         self._notifiers = {receiver.name: notifier for receiver, notifier in receivers}
@@ -273,7 +283,7 @@ class Outbox:
         async with self._journal.transaction("the outbox cannot be read", writes=True) as connection:
             rows = (await connection.execute(begun)).all()
             if not rows:
-                found = (await connection.execute(due.limit(ITEMS_MAX))).all()
+                found = (await connection.execute(due.limit(self._items_max[receiver]))).all()
                 if urgent:
                     found = [row for row in found if row.priority == Priority.CRITICAL]
                 threads = list(dict.fromkeys(row.thread for row in found))
@@ -282,7 +292,7 @@ class Outbox:
                 threads = threads if len(threads) > THREADS_APART else threads[:1]
                 # Also what waits for a later time: an alarm's news goes out in order, and the message wakes anyway.
                 whole = sa.select(outbox_table).where(of, table.thread.in_(threads)).order_by(table.number)
-                rows = (await connection.execute(whole.limit(ITEMS_MAX))).all()
+                rows = (await connection.execute(whole.limit(self._items_max[receiver]))).all()
                 begin = sa.update(outbox_table).where(table.number.in_([row.number for row in rows]))
                 await connection.execute(begin.values(message=rows[0].key))
         try:
@@ -306,6 +316,8 @@ class Outbox:
         except Transient as error:
             log.warning("a notice was not sent", receiver=notice.receiver, key=notice.key, error=str(error))
             self._retried[notice.receiver] += 1
+            since = self._failing.get(notice.receiver, Failing(self._clock(), "")).since
+            self._failing[notice.receiver] = Failing(since, str(error))
             if isinstance(error, Later):
                 self._pauses[notice.receiver] = error.after_s
             if to_us(self._clock()) - parcel.since_us < GIVE_UP / timedelta(microseconds=1):
@@ -313,8 +325,10 @@ class Outbox:
                 return False
             await self._bury(notice, DeadNotice.GIVEN_UP, str(error))
         except Permanent as error:
+            self._failing.pop(notice.receiver, None)  # it speaks with us
             await self._bury(notice, DeadNotice.REFUSED, str(error))
         else:
+            self._failing.pop(notice.receiver, None)
             await self._settle(notice, _SENT, proof)
             self._sent[notice.receiver] += len(notice.items)
         return True
@@ -341,6 +355,11 @@ class Outbox:
         """Sends a notice straight to its receiver, past everything that waits, and keeps nothing of it; answers the
         proof. Raises KeyError for a receiver that there is not, Transient and Permanent as its notifier does."""
         return await self._notifiers[notice.receiver].send(replace(notice, zone=self._zones[notice.receiver]))
+
+    @property
+    def failing(self) -> Mapping[str, Failing]:
+        """Receivers that nothing reaches at present, by name. Answered from memory."""
+        return self._failing
 
     @property
     def console(self) -> str:

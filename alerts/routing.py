@@ -64,6 +64,8 @@ class Receiver:
     """What is not critical waits for the end of these hours."""
     zone: str = "UTC"
     """IANA name of the zone in which it is told of times."""
+    items_max: int = 1_000
+    """Pieces of news in one message to it."""
     hears_acknowledged: bool = False
     """Is told too that somebody knows, so that it can stop calling."""
 

@@ -24,6 +24,12 @@ URL = "https://events.pagerduty.com/v2/enqueue"
 SUMMARY_MAX, SOURCE_MAX, TEXT_MAX = 1_024, 512, 16_000
 """Characters of a summary that PagerDuty bears, and what we keep of a source and of the text: the whole event may have
 512 KB."""
+ITEMS_MAX = 10_000
+"""Pieces of news in one message: however many they are, they are as many events as threads."""
+UPDATE_S = 60.0
+"""So often an open incident is told of what has joined it."""
+OPEN_MAX = 10_000
+"""Incidents that are known to be open."""
 SENDING_S = 60.0
 """All events of a notice take no longer; what is left goes when it is tried again."""
 
@@ -41,8 +47,9 @@ class PagerDuty:
     """Keeps incidents of one PagerDuty service in step with what its receiver was told. `Notifier`.
 
     One thread is one incident. It is triggered while something stands and nobody knows, acknowledged once somebody
-    does, resolved once nothing stands any more. What becomes more urgent, or was acknowledged and stands for too long,
-    is an incident anew: PagerDuty calls nobody again for one that is acknowledged.
+    does, resolved once nothing stands any more. What becomes more urgent, comes back, or was acknowledged and stands
+    for too long, is an incident anew, and so is what joins alarms that are all acknowledged: PagerDuty calls nobody
+    again for one that is acknowledged. An open incident is told once in UPDATE_S at most that more has joined it.
     """
 
     def __init__(
@@ -57,15 +64,23 @@ class PagerDuty:
         when left out. transport: for tests."""
         self._key, self._url = key, url
         self._post = Post("PagerDuty", clock, ca, transport)
+        self._clock = clock
+        self._open: dict[str, tuple[str, datetime]] = {}
+        """By incident: the severity that it was last triggered with, and when. What a restart forgets is told again."""
         self._reached = ("", 0)
         """Of the notice that is being tried: its key, and how many of its events were taken."""
+        self._events: list[dict[str, Any]] = []
 
     async def send(self, notice: Notice) -> str:
         """As `Notifier.send`. The proof is what was said to the last event, and how many there were. A repetition goes
         on with the event that was not taken; events that were are taken as the same by their dedup_key."""
         key = kept(self._key)
-        events = events_of(notice)
-        done = self._reached[1] if self._reached[0] == notice.key else 0
+        if self._reached[0] != notice.key:
+            self._reached, self._events = (notice.key, 0), self._news(events_of(notice))
+        events = self._events
+        if not events:
+            return "its incidents say so already"
+        done = self._reached[1]
         proof = "nothing to tell"
         try:
             async with asyncio.timeout(SENDING_S):
@@ -75,10 +90,32 @@ class PagerDuty:
                         self._url, body, {"Idempotency-Key": f"{notice.key}-{number}"}, (key,)
                     )
                     self._reached = notice.key, number + 1
+                    self._keep(events[number])
         except TimeoutError as error:
             said = f"{self._reached[1]} of {len(events)} events in {SENDING_S:g} s"
             raise Transient(said, where="PagerDuty") from error
         return f"{proof} ({len(events)} events)" if len(events) > 1 else proof
+
+    def _news(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Without what the incidents say already."""
+        at, moved = self._clock(), {event["dedup_key"] for event in events if event["event_action"] != "trigger"}
+        news = []
+        for event in events:
+            last = self._open.get(event["dedup_key"])
+            same = last is not None and event["event_action"] == "trigger" and last[0] == event["payload"]["severity"]
+            recent = last is not None and abs((at - last[1]).total_seconds()) < UPDATE_S
+            if not (same and recent) or event["dedup_key"] in moved:
+                news.append(event)
+        return news
+
+    def _keep(self, event: dict[str, Any]) -> None:
+        """Takes in that an event was taken."""
+        incident = event["dedup_key"]
+        self._open.pop(incident, None)
+        if event["event_action"] == "trigger":
+            self._open[incident] = event["payload"]["severity"], self._clock()
+            if len(self._open) > OPEN_MAX:
+                del self._open[next(iter(self._open))]
 
     async def close(self) -> None:
         """As `Notifier.close`."""
@@ -97,7 +134,7 @@ def _of_thread(notice: Notice, thread: str, items: Sequence[Item]) -> list[dict[
     dedup, last = f"dcim-{thread}", items[-1]
     actions: list[Action] = []
     if any(item.news not in (News.CLEARED, News.ACKNOWLEDGED) for item in items):
-        if any(item.news in (News.WORSE, News.STILL) for item in items):
+        if any(map(_rings, items)):
             actions.append("resolve")
         actions.append("trigger")
     if last.thread_standing == 0:
@@ -107,6 +144,12 @@ def _of_thread(notice: Notice, thread: str, items: Sequence[Item]) -> list[dict[
     told = Notice(notice.key, notice.receiver, thread, tuple(items), notice.console, notice.zone)
     # One of several that cleared leaves the incident as it is, but is said in it.
     return [_event(action, dedup, told) for action in actions or _SAID]
+
+
+def _rings(item: Item) -> bool:
+    """Whether people have to be called for it, also where the incident was acknowledged."""
+    joins = item.news is News.BEGAN and item.thread_standing > item.thread_unacknowledged == 1
+    return joins or item.news in (News.WORSE, News.STILL, News.AGAIN)
 
 
 def _event(action: Action, dedup: str, told: Notice) -> dict[str, Any]:

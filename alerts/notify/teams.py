@@ -1,53 +1,23 @@
-"""Microsoft Teams: a notice as an adaptive card, through the webhook of a workflow ("When a Teams webhook request is
+"""Microsoft Teams: a notice as an adaptive card, for the webhook of a workflow ("When a Teams webhook request is
 received"). The older connectors' message cards are not spoken.
 
-Lives here: the body, and what Teams bears of it. Not here: how it travels (post.py), when it is tried again
-(alerts.outbox). A workflow cannot change a message that it has posted, so each notice is one of its own."""
+What alarms are called stands in text runs alone, in which Teams looks for no markup; who is mentioned is a list of its
+own in a card, and ours has none.
+
+Lives here: the message, and what Teams bears of it. Not here: how it is posted (chat.py)."""
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import msgspec
 
 from alerts.notices import Notice, Part, fold, parts_of, subject_of
-from alerts.notify.post import Post, kept
 
 BODY_BYTES_MAX = 27_000
 """Teams bears 28 KB of a message; what is above this is folded."""
 CARD = "application/vnd.microsoft.card.adaptive"
-
-
-class Teams:
-    """Posts notices into the chat or channel of one workflow. `Notifier`.
-
-    What alarms are called stands in text runs alone, in which Teams looks for no markup; who is mentioned is a list of
-    its own in a card, and ours has none.
-    """
-
-    def __init__(
-        self,
-        url: Callable[[], str],
-        clock: Callable[[], datetime],
-        ca: ssl.SSLContext | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """url: the workflow's address, which is its password too; read anew for each message. ca: what to trust; the
-        system's authorities when left out. transport: for tests."""
-        self._url = url
-        self._post = Post("Teams", clock, ca, transport)
-
-    async def send(self, notice: Notice) -> str:
-        """As `Notifier.send`. The proof is the status, which says that the workflow has begun."""
-        return await self._post.send(kept(self._url), body_of(notice), {"Idempotency-Key": notice.key})
-
-    async def close(self) -> None:
-        """As `Notifier.close`."""
-        await self._post.close()
 
 
 def body_of(notice: Notice) -> bytes:

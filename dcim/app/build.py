@@ -31,11 +31,12 @@ from alerts.engine import Engine
 from alerts.external import with_external
 from alerts.journal import SqlJournal
 from alerts.lifecycle import Priority, Transition
+from alerts.notify import slack, teams
+from alerts.notify.chat import Chat
 from alerts.notify.mail import Mail
+from alerts.notify.pagerduty import ITEMS_MAX as PAGER_ITEMS
 from alerts.notify.pagerduty import PagerDuty
 from alerts.notify.services import Services
-from alerts.notify.slack import Slack
-from alerts.notify.teams import Teams
 from alerts.notify.webhook import Webhook
 from alerts.outbox import Outbox
 from alerts.routing import Ladder, Receiver, Route
@@ -74,6 +75,7 @@ from dcim.app.service import Service, uncollected
 from dcim.app.settings import (
     AppriseReceiver,
     BrokerSource,
+    ChatReceiver,
     EscalationStep,
     GrafanaPlace,
     ListenerSource,
@@ -84,11 +86,9 @@ from dcim.app.settings import (
     PagerDutyReceiver,
     Receivers,
     Settings,
-    SlackReceiver,
     Source,
     Store,
     StoreInflux,
-    TeamsReceiver,
     Tls,
     WebhookReceiver,
     is_loopback,
@@ -247,6 +247,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
         condition = Condition(
             told,
             clock,
+            receivers=lambda: [(name, one.since, one.why) for name, one in outbox.failing.items()],
             calendars=lambda: [(name, known.failing) for name, known in duty.known.items() if known.failing],
             trouble=lambda: intake.trouble,
             damage=lambda: _damage(store),
@@ -329,7 +330,13 @@ def _outbox(
 
     receivers = [
         (
-            Receiver(one.name, one.quiet.hours() if one.quiet else None, one.zone, one.acknowledged),
+            Receiver(
+                one.name,
+                quiet=one.quiet.hours() if one.quiet else None,
+                zone=one.zone,
+                items_max=PAGER_ITEMS if isinstance(one, PagerDutyReceiver) else Receiver("").items_max,
+                hears_acknowledged=one.acknowledged,
+            ),
             notifier(one, clock),
         )
         for one in told.receivers
@@ -380,10 +387,10 @@ def notifier(receiver: Receivers, clock: Callable[[], datetime]) -> notices.Noti
     match receiver:
         case WebhookReceiver():
             return Webhook(receiver.url, _kept(receiver.secret_file), clock, _trust(receiver.name, receiver.ca_file))
-        case SlackReceiver():
-            return Slack(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
-        case TeamsReceiver():
-            return Teams(_address(receiver.url_file), clock, _trust(receiver.name, receiver.ca_file))
+        case ChatReceiver():
+            what, body_of = {"slack": ("Slack", slack.body_of), "teams": ("Teams", teams.body_of)}[receiver.kind]
+            trust = _trust(receiver.name, receiver.ca_file)
+            return Chat(what, body_of, _address(receiver.url_file), clock, trust)
         case PagerDutyReceiver():
             trust = _trust(receiver.name, receiver.ca_file)
             return PagerDuty(_kept(receiver.key_file), clock, receiver.url, trust)
@@ -452,7 +459,7 @@ def _describe_notices(settings: Settings) -> Iterator[str]:
                 host = urlsplit(receiver.url).hostname or ""
                 open_host = host if receiver.url.startswith("http:") and not is_loopback(host) else ""
                 told = f"{'PagerDuty' if receiver.kind == 'pagerduty' else 'webhook'} at {host}"
-            case SlackReceiver() | TeamsReceiver():
+            case ChatReceiver():
                 told = f"{receiver.kind.capitalize()} at {urlsplit(read_address(receiver.url_file)).hostname}"
             case AppriseReceiver():
                 told = f"{urlsplit(read_secret(receiver.url_file)).scheme} through Apprise"

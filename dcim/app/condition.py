@@ -6,6 +6,7 @@ the plant; alarms about ourselves (dcim.detect.housekeeping)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from dcim.app.clock import SAY_S, Clock
 from dcim.core.ports import Backlog, Trouble
@@ -26,12 +27,14 @@ class Condition:
         rules: Callable[[], str] = lambda: "",
         unwritten: Callable[[], Trouble | None] = lambda: None,
         calendars: Callable[[], Sequence[tuple[str, str]]] = lambda: (),
+        receivers: Callable[[], Sequence[tuple[str, datetime, str]]] = lambda: (),
     ) -> None:
         """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
         what of the store was found damaged, as a line. backlog: what it has not handed on yet. rules: what is
         wrong with the rule file, a line for each mistake; "" where nothing is. unwritten: why the journal does not take
-        what was found. calendars: those of who is on call that cannot be read, each with why."""
-        self._calendars = calendars
+        what was found. calendars: those of who is on call that cannot be read, each with why. receivers: of notices,
+        those that nothing reaches, each with since when and why."""
+        self._calendars, self._receivers = calendars, receivers
         self._told, self._clock, self._rules, self._unwritten = list(told), clock, rules, unwritten
         self.trouble, self.backlog, self._damage = trouble, backlog, damage
 
@@ -52,6 +55,10 @@ class Condition:
             lines.append(str(damage))
         if wrong := self._rules():
             lines.append(f"The rule file is wrong; the rules before it stay in force: {wrong}")
+        lines += [
+            f"No notice reaches {name} since {since:%Y-%m-%d %H:%M:%S} UTC; it is tried again: {why}"
+            for name, since, why in self._receivers()
+        ]
         lines += [
             f"The calendar {name} cannot be read; its last copy is used where there is one: {why}"
             for name, why in self._calendars()

@@ -131,9 +131,12 @@ def _notices(outbox: Outbox) -> Iterator[Metric]:
     for family, counts in ((sent, told.sent), (retried, told.retried), (waiting, told.waiting)):
         for receiver in told.waiting:
             family.add_metric([receiver], counts.get(receiver, 0))
+    failing = GaugeMetricFamily("dcim_notices_failing", "1 while nothing reaches a receiver.", labels=["receiver"])
+    for receiver in told.waiting:
+        failing.add_metric([receiver], float(receiver in outbox.failing))
     for (receiver, reason), count in told.dead.items():
         dead.add_metric([receiver, reason.value], count)
-    yield from (sent, retried, dead, waiting)
+    yield from (sent, retried, dead, waiting, failing)
 
 
 def _facts(chronicle: Chronicle) -> Iterator[Metric]:

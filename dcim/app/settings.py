@@ -394,20 +394,12 @@ class WebhookReceiver(_OverTls):
         return url
 
 
-class SlackReceiver(_OverTls):
-    """Told in a Slack channel, through an incoming webhook."""
+class ChatReceiver(_OverTls):
+    """Told in Slack, through an incoming webhook, or in Microsoft Teams, through the webhook of a workflow."""
 
-    kind: Literal["slack"]
+    kind: Literal["slack", "teams"]
     url_file: Path
     """File whose first line is the webhook's address, which is its password too; read anew for each message."""
-
-
-class TeamsReceiver(_OverTls):
-    """Told in Microsoft Teams, through the webhook of a workflow."""
-
-    kind: Literal["teams"]
-    url_file: Path
-    """File whose first line is the workflow's address, which is its password too; read anew for each message."""
 
 
 class PagerDutyReceiver(_OverTls):
@@ -462,7 +454,7 @@ class MailReceiver(_OverTls):
 
 
 Receivers = Annotated[
-    WebhookReceiver | MailReceiver | SlackReceiver | TeamsReceiver | PagerDutyReceiver | AppriseReceiver,
+    WebhookReceiver | MailReceiver | ChatReceiver | PagerDutyReceiver | AppriseReceiver,
     Field(discriminator="kind"),
 ]
 
@@ -721,8 +713,8 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
         "listener": ListenerSource,
         "webhook": WebhookReceiver,
         "mail": MailReceiver,
-        "slack": SlackReceiver,
-        "teams": TeamsReceiver,
+        "slack": ChatReceiver,
+        "teams": ChatReceiver,
         "pagerduty": PagerDutyReceiver,
         "apprise": AppriseReceiver,
     }

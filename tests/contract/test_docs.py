@@ -47,6 +47,7 @@ from dcim.app.settings import (
     Alarms,
     AppriseReceiver,
     BrokerSource,
+    ChatReceiver,
     Detection,
     EscalationStep,
     GrafanaPlace,
@@ -60,13 +61,12 @@ from dcim.app.settings import (
     Notices,
     PagerDutyReceiver,
     PlacedAsset,
-    SlackReceiver,
     Store,
     StoreInflux,
     StoreRetention,
-    TeamsReceiver,
     Tls,
     WebhookReceiver,
+    load,
 )
 from dcim.capacity.cost import Terms, costs
 from dcim.capacity.efficiency import Boundary, figures, survey, yearly
@@ -100,7 +100,7 @@ def rows(page: str) -> set[str]:
 
 SECTIONS = [
     BrokerSource, ListenerSource, Store, Alarms, Detection, Http, PlacedAsset,
-    Notices, WebhookReceiver, MailReceiver, SlackReceiver, TeamsReceiver, PagerDutyReceiver, AppriseReceiver,
+    Notices, WebhookReceiver, MailReceiver, ChatReceiver, PagerDutyReceiver, AppriseReceiver,
     NoticeRoute, NoticeEscalation, EscalationStep, NoticeCalendar, NoticeHours,
     EnergyBoundary, SiteCosts,
     InventorySettings, InventoryNetbox, InventorySite, InventoryHall, InventoryRow, InventoryRack, InventoryFeed,
@@ -166,6 +166,15 @@ def test_the_page_of_the_alertmanager_api_says_all_of_it() -> None:
     known = Asset("oslo", "R1", "R1", "Rack", described=True, placement=place, points=(), within="R0")
     key = AlarmKey("leak-wet", Subject("oslo", "R1", "Rope"))
     assert set(labels_of(key, FindingKind.LEAK_WET, Priority.HIGH, known)) <= said
+
+
+def test_the_notices_in_the_docs_are_settings(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "notices.md").read_text(), re.DOTALL)
+    file = tmp_path / "site.toml"
+    file.write_text(example)
+    told = load(file).notices
+    assert [receiver.kind for receiver in told.receivers] == ["webhook", "mail", "pagerduty"]
+    assert [step.after_min for step in told.escalations[0].steps] == [10, 30]
 
 
 def test_every_route_and_outcome_of_notices_has_its_line() -> None:

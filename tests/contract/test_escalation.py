@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -31,6 +33,7 @@ from alerts.lifecycle import (
     step,
 )
 from alerts.notices import Notice, text_of
+from alerts.notify.pagerduty import PagerDuty
 from alerts.outbox import DeadNotice, Outbox
 from alerts.routing import (
     FLOOD_SPAN,
@@ -189,6 +192,28 @@ class TestTimelines:
         threads = {entry.item.thread for entry in line.entries}
         assert threads == {rows[0].occurrence}
         assert [entry.item.thread_standing for entry in line.entries if entry.receiver == "lead"] == [1, 2]
+
+
+def test_a_clear_goes_to_whoever_was_on_call_when_it_began() -> None:
+    def duty(calendar: str, when: datetime) -> OnCall:
+        return OnCall(("lead",) if when < at(600) else ("boss",))
+
+    book, told = Book(), list[tuple[str, str]]()
+    key = AlarmKey("leak-wet", Subject("oslo", "7", "rope"))
+    rising = Policy(Priority.HIGH, escalation=Escalation(Priority.CRITICAL, after=timedelta(seconds=700)))
+    alarm, rows = Alarm(key, KIND, rising), list[Transition]()
+    for second, event in ((0, wet("7")), (700, Elapse()), (900, Acknowledge("ana")), (1_000, Clear())):
+        stepped = step(alarm, event, at(second))
+        alarm, rows = stepped.alarm, [*rows, *stepped.transitions]
+    for seq, row in enumerate(rows, 1):
+        entries = book.take(
+            replace(row, seq=seq), row.at, (LEAD, BOSS, DESK), [Route((), ("first",))], describe, (), duty
+        )
+        told += [(entry.receiver, entry.item.news.value) for entry in entries]
+    assert told == [
+        ("lead", "began"), ("lead", "worse"), ("boss", "worse"), ("lead", "cleared"), ("boss", "cleared"),
+    ]  # fmt: skip
+    assert book == Book()
 
 
 class TestWhoKnows:
@@ -354,5 +379,44 @@ class TestRestarts:
                     assert len(ear.taken) <= 10
                     assert sum(len(notice.items) for notice in ear.taken) == 3_000
                 assert box.sending.dead == Counter[tuple[str, DeadNotice]]()
+
+        asyncio.run(whole())
+
+
+class TestFloodAtPagerDuty:
+    def test_it_is_ten_events_and_each_incident_is_resolved(self, tmp_path: Path) -> None:
+        taken: list[tuple[str, str]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            event = json.loads(request.content)
+            taken.append((event["event_action"], event["dedup_key"]))
+            return httpx.Response(202, stream=httpx.ByteStream(b"ok"))
+
+        async def whole() -> None:
+            desk = Desk(tmp_path)
+            pager = PagerDuty(lambda: "0" * 32, lambda: desk.now, transport=httpx.MockTransport(answer))
+            desk.receivers = ((Receiver("desk", hears_acknowledged=True, items_max=10_000), pager),)
+            rows = [
+                row
+                for number in range(5_000)
+                for row in story(
+                    str(number), (0, wet(str(number))), (100, Acknowledge("ana")), (200, Clear()),
+                    priority=Priority(1 + number % 4),
+                )
+            ]  # fmt: skip
+            async with desk.running() as (journal, box):
+                for second, change in ((0, Change.ACTIVATED), (100, Change.ACKNOWLEDGED), (200, Change.RETURNED)):
+                    desk.now = at(second)
+                    await desk.write(journal, [row for row in rows if row.change is change])
+                    # Half of it has come when the first message goes out.
+                    for _ in range(5):
+                        await box.follow()
+                    await desk.drain(box)
+                    actions = Counter(action for action, _ in taken)
+                    incidents = {dedup for _, dedup in taken}
+                    wanted = {0: "trigger", 100: "acknowledge", 200: "resolve"}[second]
+                    assert len(incidents) == FLOOD_THREADS + 4
+                    assert actions[wanted] == len(incidents), (second, actions)
+                    taken.clear()
 
         asyncio.run(whole())

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -120,6 +121,14 @@ class TestWords:
     def test_times_are_by_the_clocks_of_whoever_is_told(self, zone: str, wanted: str) -> None:
         (entry,) = take(Book(), story("7", (0, wet("7"))))
         assert f"Since: {wanted}" in text_of(Notice("k", "desk", "t", (entry.item,), zone=zone)).splitlines()
+
+    def test_what_an_earlier_version_kept_is_understood(self) -> None:
+        (entry,) = take(Book(), story("7", (0, wet("7"))))
+        kept = msgspec.json.decode(msgspec.json.encode(entry.item))
+        later = {"rack_unit", "by", "unanswered_min", "remark", "thread", "thread_standing", "thread_unacknowledged"}
+        old = msgspec.json.encode({name: told for name, told in kept.items() if name not in later})
+        read = msgspec.json.decode(old, type=Item)
+        assert (read.alarm, read.title, read.thread_standing) == (entry.item.alarm, entry.item.title, 1)
 
     def test_many_are_counted_and_the_most_urgent_come_first(self) -> None:
         entries = take(Book(), [row for n in range(30) for row in story(str(n), (n, wet(str(n))), first=n + 1)])
@@ -274,7 +283,7 @@ class Desk:
         """place: a folder for SQLite, or the URL of another database."""
         self.url = place if isinstance(place, str) else f"sqlite+aiosqlite:///{place / 'alarms.sqlite'}"
         self.now, self.seq, self.ear = at(0), 0, Ear()
-        self.receivers: tuple[tuple[Receiver, Ear], ...] = ((DESK, self.ear),)
+        self.receivers: tuple[tuple[Receiver, notices.Notifier], ...] = ((DESK, self.ear),)
         self.ladders: tuple[Ladder, ...] = ()
 
     @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,19 @@ from typer.testing import CliRunner
 
 from dcim.app.build import build, check
 from dcim.app.cli import app
-from dcim.app.settings import NoticeCalendar, NoticeRoute, Notices, Settings, WebhookReceiver
+from dcim.app.clock import Clock
+from dcim.app.settings import (
+    EscalationStep,
+    NoticeCalendar,
+    NoticeEscalation,
+    NoticeRoute,
+    Notices,
+    PagerDutyReceiver,
+    Settings,
+    WebhookReceiver,
+)
 from dcim.core.errors import Permanent
+from dcim.core.times import now
 from tests import certificates
 from tests.contract.inside import LEAK_WORDS, MEMORY, SITE, Inside, inside, rack_metadata, rack_value
 from tests.receivers import WebServer, secret
@@ -51,6 +63,10 @@ def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -
             return 'dcim_notices_retried_total{receiver="night"} 1.0' in (await hall.client.get("/metrics")).text
 
         await hall.until(waits)  # nobody is there yet
+        (warning,) = (await hall.get("/readyz"))["warnings"]
+        assert warning.startswith("No notice reaches night since ") and "webhook at localhost: ConnectError" in warning
+        (receiver,) = await hall.get("/api/v1/notices/receivers")
+        assert receiver["failing_since"] and receiver["failing"].startswith("webhook at localhost: ConnectError")
         async with server:
 
             async def arrived() -> Any:
@@ -70,6 +86,8 @@ def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -
                 return 'sent_total{receiver="night"} 1.0' in metrics and 'waiting{receiver="night"} 0.0' in metrics
 
             await hall.until(counted)
+            assert (await hall.get("/readyz"))["warnings"] == []
+            assert 'dcim_notices_failing{receiver="night"} 0.0' in (await hall.client.get("/metrics")).text
 
     inside(scenario, journal=journal, notices=told)
 
@@ -201,5 +219,85 @@ def test_what_was_refused_is_listed_and_sent_after_all(tmp_path: Path) -> None:
             assert await cli("on-call") == "first: night\n"
             assert 'dcim_calendar_failing{calendar="first"} 0.0' in (await hall.client.get("/metrics")).text
             assert (tmp_path / "copies" / "first.ics").read_text() == rota.read_text()
+            rota.unlink()
+            await hall.service.context.duty.look("first")
+            (warning,) = (await hall.get("/readyz"))["warnings"]
+            assert warning.startswith("The calendar first cannot be read; its last copy is used where there is one: ")
+            (first,) = await hall.get("/api/v1/notices/calendars")
+            assert first["receivers"] == ["night"] and first["remark"].endswith("a copy is used.")
 
     inside(scenario, journal=journal, notices=told)
+
+
+def test_what_nobody_acknowledges_becomes_an_incident_until_somebody_does(tmp_path: Path) -> None:
+    certs = certificates.make(tmp_path)
+    secret(tmp_path, "0" * 32)
+
+    async def reserve() -> int:
+        async with WebServer(certs) as probe:
+            return probe.port
+
+    ports = asyncio.run(reserve()), asyncio.run(reserve())
+    desk, pager = (WebServer(certs, port=port) for port in ports)
+    lead = PagerDutyReceiver(
+        name="lead",
+        kind="pagerduty",
+        url=f"https://localhost:{ports[1]}/v2/enqueue",
+        key_file=tmp_path / "secret",
+        ca_file=certs.ca,
+    )
+    told = Notices(
+        receivers=(hook(tmp_path, certs.ca, ports[0]), lead),
+        routes=(NoticeRoute(receivers=("night",), kinds=("leak_wet",)),),
+        escalations=(
+            NoticeEscalation(kinds=("leak_wet",), steps=(EscalationStep(after_min=10, receivers=("lead",)),)),
+        ),
+    )
+    ahead = timedelta(0)
+
+    def actions() -> list[str]:
+        return [json.loads(taken.body)["event_action"] for taken in pager.taken]
+
+    async def scenario(hall: Inside) -> None:
+        nonlocal ahead
+
+        async def arrived() -> Any:
+            return desk.taken
+
+        async def called() -> Any:
+            return actions() == ["trigger"]
+
+        async def known() -> Any:
+            return actions() == ["trigger", "acknowledge"]
+
+        async def over() -> Any:
+            return actions() == ["trigger", "acknowledge", "resolve"]
+
+        async with desk, pager:
+            await hall.send(
+                rack_metadata("RackLeakDetect", stateText=LEAK_WORDS), rack_value("RackLeakDetect", 0, ago_s=1)
+            )
+            await hall.send(rack_value("RackLeakDetect", 1))
+            await hall.until(arrived)
+            assert pager.taken == []
+            ahead = timedelta(minutes=1)  # clocks jump ahead, and are followed
+
+            async def worse() -> Any:
+                return [news["news"] for taken in desk.taken for news in json.loads(taken.body)["news"]][1:]
+
+            assert await hall.until(worse, 30) == ["worse"]  # it counts from here
+            ahead = timedelta(minutes=11)
+            await hall.until(called, 30)
+            event = json.loads(pager.taken[0].body)
+            (alarm,) = [one for one in (await hall.get("/api/v1/alarms"))["items"] if one["kind"] == "leak_wet"]
+            assert event["dedup_key"] == f"dcim-{alarm['id']}"
+            assert "Nobody has acknowledged it within 10 min." in event["payload"]["custom_details"]["text"]
+            assert event["links"][0]["href"].endswith(f"#/alarms/{alarm['id']}")
+            done = await hall.client.post(f"/api/v1/alarms/{alarm['id']}/acknowledge", json={"by": "ana"})
+            assert done.status_code == 200
+            await hall.until(known, 30)
+            await hall.send(rack_value("RackLeakDetect", 0, ago_s=-ahead.total_seconds()))
+            await hall.until(over, 60)
+
+    journal = f"sqlite+aiosqlite:///{tmp_path / 'alarms.sqlite'}"
+    inside(scenario, journal=journal, notices=told, clock=Clock(lambda: now() + ahead))

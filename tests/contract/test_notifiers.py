@@ -10,10 +10,12 @@ import logging
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -22,12 +24,11 @@ import pytest
 from alerts.lifecycle import Priority
 from alerts.notices import Item, Later, News, Notice, Notifier, clean, trial
 from alerts.notify import mail, pagerduty, post, services, slack, teams
+from alerts.notify.chat import Chat
 from alerts.notify.mail import Mail
 from alerts.notify.pagerduty import PagerDuty, events_of
 from alerts.notify.post import retry_after_s
 from alerts.notify.services import Services
-from alerts.notify.slack import Slack
-from alerts.notify.teams import Teams
 from alerts.notify.webhook import Webhook
 from dcim.app.settings import read_secret
 from dcim.core.errors import Permanent, Transient
@@ -94,7 +95,8 @@ class Rig:
                 made = PagerDuty(self.told, lambda: NOW, url, context)
             case "slack" | "teams":
                 self.secret = url
-                made = (Slack if self.name == "slack" else Teams)(self.told, lambda: NOW, context)
+                body_of = slack.body_of if self.name == "slack" else teams.body_of
+                made = Chat(self.name, body_of, self.told, lambda: NOW, context)
             case _:
                 self.secret = url.replace("https:", "jsons:")
                 # Apprise takes the system's authorities, and whom the environment names.
@@ -166,9 +168,8 @@ def events_key(name: str) -> str:
 
 def test_a_repetition_can_be_told(run: Run) -> None:
     async def scenario(rig: Rig) -> None:
-        notifier = rig.notifier()
-        await notifier.send(NOTICE)
-        await notifier.send(NOTICE)
+        await rig.notifier().send(NOTICE)
+        await rig.notifier().send(NOTICE)  # after a restart
         first, again = rig.server.taken
         assert first.key == again.key
         if rig.name == "pagerduty":
@@ -328,7 +329,9 @@ class TestPagerDuty:
         assert self.actions(began, over) == [("trigger", "dcim-a1"), ("resolve", "dcim-a1")]
 
     def test_what_becomes_worse_or_stands_for_too_long_calls_again(self) -> None:
-        for news in (News.WORSE, News.STILL):
+        joins = replace(ITEM, thread_standing=3, thread_unacknowledged=1)
+        assert [action for action, _ in self.actions(joins)] == ["resolve", "trigger"]
+        for news in (News.WORSE, News.STILL, News.AGAIN):
             assert [action for action, _ in self.actions(replace(ITEM, news=news))] == ["resolve", "trigger"]
         assert [action for action, _ in self.actions(replace(ITEM, news=News.UNANSWERED))] == ["trigger"]
 
@@ -336,6 +339,33 @@ class TestPagerDuty:
         assert self.actions(ITEM, replace(ITEM, alarm="b1", thread="b1")) == [
             ("trigger", "dcim-a1"), ("trigger", "dcim-b1"),
         ]  # fmt: skip
+
+    def test_an_open_incident_is_told_of_more_once_a_minute(self) -> None:
+        taken: list[str] = []
+        now = [NOW]
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            taken.append(json.loads(request.content)["event_action"])
+            return httpx.Response(202, stream=httpx.ByteStream(b"ok"))
+
+        async def whole() -> None:
+            pager = PagerDuty(lambda: "0" * 32, lambda: now[0], transport=httpx.MockTransport(answer))
+            more = replace(ITEM, thread_standing=2, thread_unacknowledged=2)
+            over = replace(ITEM, news=News.CLEARED, thread_standing=0, thread_unacknowledged=0)
+            low = replace(ITEM, priority=Priority.LOW)
+            steps: list[tuple[float, Item, list[str]]] = [
+                (0, low, ["trigger"]), (1, low, []), (2, more, ["trigger"]), (3, more, []), (70, more, ["trigger"]),
+                (71, over, ["resolve"]), (72, ITEM, ["trigger"]),
+                (73, replace(ITEM, news=News.WORSE), ["resolve", "trigger"]),
+            ]  # fmt: skip
+            for number, (seconds, item, wanted) in enumerate(steps):
+                now[0] = NOW + timedelta(seconds=seconds)
+                taken.clear()
+                proof = await pager.send(replace(NOTICE, key=f"k{number}", items=(item,)))
+                assert (taken, bool(proof)) == (wanted, True), number
+            await pager.close()
+
+        asyncio.run(whole())
 
     def test_a_second_try_goes_on_where_the_first_ended(self) -> None:
         taken: list[str] = []
@@ -366,6 +396,11 @@ class TestPagerDuty:
 )  # fmt: skip
 def test_when_to_come_back_is_read_with_care(told: str, after_s: float | None) -> None:
     assert retry_after_s(told, NOW) == after_s
+
+
+def test_apprise_is_imported_only_where_a_receiver_wants_it() -> None:
+    asked = "import sys, dcim.app.build, dcim.app.cli; sys.exit('apprise' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_apprise_with_an_address_of_nobody_is_told_at_the_start() -> None:

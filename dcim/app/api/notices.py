@@ -66,6 +66,8 @@ class ReceiverBody(BaseModel):
     sent: int
     retried: int = Field(description="Messages that were not taken at once.")
     dead: dict[str, int] = Field(description="By reason.")
+    failing_since: datetime | None = Field(description="Since when nothing reaches it; null where the last try did.")
+    failing: str = Field(description='What the last try failed by; "" where it did not.')
 
 
 class CalendarBody(BaseModel):
@@ -115,7 +117,10 @@ class Proof(BaseModel):
 @router.get("", summary="The outbox")
 async def outbox(
     ctx: Ctx,
-    receiver: Annotated[str | None, Query(description="Only what is for this receiver.", max_length=64)] = None,
+    receiver: Annotated[
+        str | None,
+        Query(description="Only what is for this receiver.", max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+    ] = None,
     outcome: Annotated[Outcome | None, Query(description="Only what has become that.")] = None,
     before: Annotated[
         int | None,
@@ -133,6 +138,7 @@ async def outbox(
 async def receivers(ctx: Ctx) -> list[ReceiverBody]:
     """In the order of the settings."""
     told, at = ctx.outbox.sending, ctx.clock()
+    failing = ctx.outbox.failing
     return [
         ReceiverBody(
             name=one.name,
@@ -142,6 +148,8 @@ async def receivers(ctx: Ctx) -> list[ReceiverBody]:
             sent=told.sent.get(one.name, 0),
             retried=told.retried.get(one.name, 0),
             dead={reason.value: count for (name, reason), count in told.dead.items() if name == one.name},
+            failing_since=failing[one.name].since if one.name in failing else None,
+            failing=failing[one.name].why if one.name in failing else "",
         )
         for one in ctx.outbox.receivers
     ]
