@@ -9,7 +9,8 @@ COPY alerts alerts
 COPY dashboards dashboards
 # Versions and hashes come from the lock; what only development needs stays out.
 RUN uv venv /opt/dcim \
- && uv pip compile -q --generate-hashes --no-header -c requirements.lock pyproject.toml -o /tmp/runtime.lock \
+ && uv pip compile -q --generate-hashes --no-header --extra postgres --extra apprise \
+    -c requirements.lock pyproject.toml -o /tmp/runtime.lock \
  && uv pip install --python /opt/dcim/bin/python --require-hashes -r /tmp/runtime.lock \
  && uv pip install --python /opt/dcim/bin/python --no-deps .
 

@@ -1013,7 +1013,7 @@ class Engine:
     def _show(self, alarm: Alarm, occurrence: Occurrence) -> _Shown:
         """The view of an alarm, made anew only when something that it shows has changed."""
         site, asset, _ = alarm.key.subject
-        known, masks = self._asset_of(AssetKey(site, asset)), self._masks[occurrence.id]
+        known, masks = self._asset_of(AssetKey(site, asset)), self._masks.get(occurrence.id, 0)
         version = self._versions.get(occurrence.id, 0)
         last = self._shown.get(alarm.key)
         if last is not None and last.asset is known:

@@ -245,6 +245,10 @@ class Recalled:
     """What stood at a checkpoint, where there is one that holds."""
 
 
+CHECKPOINT = "the checkpoint"
+"""What an audit says of one that is not what its rows come to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What became of the chain."""
@@ -254,8 +258,8 @@ class Audit:
     last: str
     """Number and hash of the last transition, to be kept elsewhere: rows taken off the end show by it alone."""
     broken: str
-    """The first row that does not follow from the one before it: "row 7 of alarm_transitions"; or "the checkpoint". ""
-    where all do."""
+    """The first row that does not follow from the one before it: "row 7 of alarm_transitions"; or CHECKPOINT. "" where
+    all do."""
 
 
 class TooMany(Permanent):
@@ -599,11 +603,14 @@ class SqlJournal:
                         return Audit(rows, "", f"row {row.seq} of {table.name}")
                     rows += 1
             if not await self._follows(connection):
-                return Audit(rows, "", "the checkpoint")
+                return Audit(rows, "", CHECKPOINT)
         return Audit(rows, f"{seq}:{last.hex()}", "")
 
     async def _follows(self, connection: AsyncConnection) -> bool:
-        """Whether the checkpoint is what its rows come to."""
+        """Whether the checkpoint is what its rows come to. A journal that was not brought up to date has none."""
+        there = await connection.run_sync(lambda sync: sa.inspect(sync).has_table(checkpoint_table.name))
+        if not there:
+            return True
         if (await connection.execute(sa.select(checkpoint_table.c.part).limit(1))).first() is None:
             return True
         found = await self._checkpoint(connection)

@@ -47,10 +47,10 @@ class Checkpoints:
     async def look(self) -> bool:
         """Makes one if it is time; whether one was made. Raises Transient and Permanent as the journal does."""
         if self.last is None:
-            self.last = await asyncio.to_thread(asyncio.run, self._latest())
+            self.last = await asyncio.to_thread(lambda: asyncio.run(self._latest()))
         if self._head() - self.last < self._rows:
             return False
-        self.last = await asyncio.to_thread(asyncio.run, self._make())
+        self.last = await asyncio.to_thread(lambda: asyncio.run(self._make()))
         return True
 
     async def _latest(self) -> int:

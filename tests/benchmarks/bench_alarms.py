@@ -37,7 +37,7 @@ from dcim.core.topology import Edge, Medium, Topology
 from tests.alarms import at, finding
 from tests.benchmarks.__main__ import machine
 
-STALE, FLOW, WARM = FindingKind.POINT_STALE, FindingKind.FLOW_LOST, FindingKind.LIMIT
+STALE, FLOW, WARM, WET = FindingKind.POINT_STALE, FindingKind.FLOW_LOST, FindingKind.LIMIT, FindingKind.LEAK_WET
 KINDS = frozenset({STALE, FLOW, WARM})
 SITE = "oslo"
 RACKS_PER_CDU = 8
@@ -137,7 +137,17 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
         second += 1
         await engine.elapse(at(second))
 
-    told(f"tick over {alarms:,} standing alarms: delays and escalations", await timed(tick))
+    told(f"tick over {alarms:,} standing alarms, none of which waits for anything", await timed(tick))
+    ropes = Detection(tuple(finding(WET, Subject(SITE, f"rope-{number}")) for number in range(alarms)))
+    await engine.apply(ropes, frozenset({WET}), at(second))
+    told(f"tick over {2 * alarms:,}, half of which wait to escalate", await timed(tick))
+    second += 60
+    told(f"tick in which {alarms:,} escalate at once, journal included", await timed(tick, 1))
+    await engine.apply(Detection(), frozenset({WET}), at(second))
+    second += 60
+    await tick()
+    over = [(view.id, None) for view in engine.standing() if view.kind is WET]
+    await engine.act(over, Acknowledge("ana", "dry"), at(second))
 
     plant = Plant(assets=assets, topology=topology)
 

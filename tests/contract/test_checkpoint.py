@@ -8,20 +8,25 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from alerts import checkpoint, journal, rules
 from alerts.checkpoint import carry, pack, unpack
 from alerts.engine import Engine
-from alerts.journal import GENESIS, SqlJournal
+from alerts.journal import CHECKPOINT, GENESIS, SqlJournal
 from alerts.lifecycle import Acknowledge, Clear, Transition
+from dcim.app import build
 from dcim.app.checkpoints import Checkpoints
+from dcim.app.cli import app
 from dcim.core.errors import Permanent, Transient
 from dcim.core.findings import Detection, FindingKind, Subject
 from tests.alarms import at, finding
+from tests.contract.inside import LEAK_WORDS, Inside, inside, rack_metadata, rack_value
 from tests.contract.test_journal import OVER, story, told
 
 KINDS = frozenset({FindingKind.LEAK_WET})
@@ -146,9 +151,17 @@ def test_one_that_tells_something_else_than_its_rows_shows(tmp_path: Path) -> No
             (part,) = pack(carry((), [*A, *REST])[:1], head[0])
             change(tmp_path, "UPDATE alarm_checkpoint SET content = ?, hash = ?", part.content, part.hash)
             assert len((await one.recall()).kept) == 1
-            assert (await one.audit()).broken == "the checkpoint"
+            assert (await one.audit()).broken == CHECKPOINT
 
     asyncio.run(run())
+    site = tmp_path / "site.toml"
+    site.write_text(f'[alarms]\njournal = "sqlite+aiosqlite:///{file(tmp_path)}"\n')
+    with pytest.raises(Permanent, match="the checkpoint is not what they come to"):
+        CliRunner().invoke(app, ["alarms", "verify", "--config", str(site)], catch_exceptions=False)
+    change(tmp_path, "DELETE FROM alarm_checkpoint")
+    assert "3 rows follow" in CliRunner().invoke(app, ["alarms", "verify", "--config", str(site)]).output
+    change(tmp_path, "DROP TABLE alarm_checkpoint")  # as before the service has brought it up to date
+    assert "3 rows follow" in CliRunner().invoke(app, ["alarms", "verify", "--config", str(site)]).output
 
 
 def test_beyond_so_many_rows_all_of_what_stands_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,3 +279,20 @@ def test_alarms_do_not_wait_for_one_and_one_that_is_not_made_is_tried_again(
             assert await again.look()
 
     asyncio.run(run())
+
+
+def test_the_service_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "Checkpoints", partial(Checkpoints, rows=1, pace_s=0.05))
+
+    async def scenario(hall: Inside) -> None:
+        async with opened(tmp_path) as one:
+
+            async def made() -> bool:
+                return await one.checkpointed() == 1
+
+            await hall.send(rack_metadata("RackLeakDetect", stateText=LEAK_WORDS), rack_value("RackLeakDetect", 1))
+            await hall.until(made)
+            (kept,) = (await one.recall()).kept
+            assert (kept.key.subject.asset, kept.version) == ("R1", 1)
+
+    inside(scenario, journal=f"sqlite+aiosqlite:///{file(tmp_path)}")

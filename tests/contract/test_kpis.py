@@ -244,7 +244,7 @@ def test_a_log_of_another_system_is_read(tmp_path: Path) -> None:
     assert told["bad_actors"][1]["tag"] == "A/1"
     shown = ask("--log", str(file), *OPTIONS, "--delays", "0:60", "--end", "2026-03-02T00:00:00Z").output
     assert "\x1b" not in shown
-    assert shown.splitlines()[-1].split()[:7] == ["on", "0", "s,", "off", "60", "s", "2"]
+    assert shown.splitlines()[-2].split()[:7] == ["on", "0", "s,", "off", "60", "s", "2"]
 
 
 def test_the_command_reads_the_journal(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerts import kpis
@@ -13,6 +13,7 @@ from alerts.lifecycle import Alarm, AlarmKey, Change, Clear, Elapse, Policy, Pri
 from dcim.core.findings import FindingKind, Subject
 from tests.alarms import at, finding
 from tests.contract.test_kpis import log, raised, seconds
+from tests.examples import examples
 
 KEY = AlarmKey("leak", Subject("oslo", "rack-7", "rope"))
 WET = Raise(finding(FindingKind.LEAK_WET, KEY.subject))
@@ -45,6 +46,43 @@ def test_delays_are_those_of_the_life_cycle(gaps: list[int], on_s: int, off_s: i
     found = kpis.delayed(rows, timedelta(seconds=on_s), timedelta(seconds=off_s), at(end))
     told = [(second, event) for (second,), event in zip(seconds(found, "time"), found["event"], strict=True)]
     assert told == lifecycle(times, on_s, off_s, end)
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    gaps=st.lists(st.sampled_from([1, 10, 30, 59, 61, 90, 150]), max_size=10),
+    on_s=st.sampled_from([0, 10, 60, 100]),
+    off_s=st.sampled_from([0, 20, 60, 100]),
+)
+def test_what_delays_cost_is_what_the_life_cycle_would_have_told_later(gaps: list[int], on_s: int, off_s: int) -> None:
+    times = [sum(gaps[: place + 1]) for place in range(len(gaps))]
+    end = (times[-1] if times else 0) + 5
+    told = lifecycle(times, on_s, off_s, end)
+    turns = [*times, end] if len(times) % 2 else times
+    spells = [(turns[place], turns[place + 1]) for place in range(0, len(turns), 2)]
+    late, lost = [], 0
+    for number, (start, gone) in enumerate(spells):
+        if gone - start <= 60:
+            continue
+        before = [(second, event) for second, event in told if second <= start]
+        if before and before[-1][1] == "raised":
+            continue  # it stood already, or was raised at once
+        # What an off-delay joins is one condition: it is told of until it has been gone for so long.
+        joined = gone
+        for begins, ends in spells[number + 1 :]:
+            if begins - joined >= off_s:
+                break
+            joined = ends
+        raised = [second for second, event in told if event == "raised" and start < second <= joined]
+        if raised:
+            late.append(raised[0] - start)
+        else:
+            lost += 1
+    rows = log(*((time, "a", "cleared" if place % 2 else "raised") for place, time in enumerate(times)))
+    found = kpis.lateness(rows, timedelta(seconds=on_s), timedelta(seconds=off_s), at(end))
+    assert found.real == sum(gone - start > 60 for start, gone in spells)
+    assert (found.late, found.lost) == (len(late), lost)
+    assert found.late_longest_s == max(late, default=None)
 
 
 @given(gaps=st.lists(st.sampled_from([0, 1, 20, 40, 59, 60, 61, 119, 120, 200, 600, 601]), max_size=60))
