@@ -179,6 +179,10 @@ def test_every_parameter_and_resource_of_utilization_has_its_line() -> None:
     assert asked | set(RESOURCES) <= rows("utilization.md")
 
 
+def test_every_question_of_the_command_line_has_its_line() -> None:
+    assert {command.name for command in cli.query.registered_commands} <= rows("utilization.md")
+
+
 def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
     scope = Scope("site", "s")
     of = survey(lay_out(Plant(), Inventory()), Boundary(scope))
