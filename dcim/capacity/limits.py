@@ -271,10 +271,8 @@ class _Finding:
             by = int(worst.by[number])
             why = f"worst when {network.feeds[by].id} is lost" if by >= 0 else "no single loss makes it worse"
             if worst.unsure[number]:
-                load, why = (
-                    math.nan,
-                    f"what else {feed.id} would have to take is not known: some of its racks are not described",
-                )
+                lacks = "some of its racks are not described" if network.blind[number] else "somebody's load is missing"
+                load, why = math.nan, f"what else {feed.id} would have to take is not known: {lacks}"
             self._add(Resource.FAILOVER, feed.site, feed.id, "kW", usable[number], load, False, why)
         return first, second
 

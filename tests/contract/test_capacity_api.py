@@ -66,7 +66,7 @@ async def ready(hall: Inside) -> None:
         return sum("rated_a" in item["figures"] for item in items) == 6
 
     await hall.until(heard)
-    await asyncio.sleep(1.1)  # what was asked before all was heard is kept for a second
+    await asyncio.sleep(1.1)  # loads of before all was heard are kept for a second
 
 
 def test_what_a_planner_asks() -> None:
@@ -139,6 +139,9 @@ def test_the_inventory_says_who_says_what_and_where_they_differ() -> None:
         assert site["figures"]["contract_kw"] == {"value": 1000.0, "origin": "toml"}
         taps = {item["id"]: item["figures"] for item in (await hall.get("/api/v1/inventory?kind=feed"))["items"]}
         assert taps["R1-A"]["rated_a"] == {"value": 250.0, "origin": "bus"}
+        first = await hall.client.get("/api/v1/inventory")
+        again = await hall.client.get("/api/v1/inventory", headers={"If-None-Match": first.headers["ETag"]})
+        assert again.status_code == 304 and not again.content
         (conflict,) = (await hall.get("/api/v1/inventory/conflicts"))["items"]
         assert (conflict["id"], conflict["figure"]) == ("R1", "rated_power_kw")
         assert conflict["said"] == [{"origin": "toml", "value": "120"}, {"origin": "toml", "value": "130"}]

@@ -6,17 +6,18 @@ made (dcim.app.planning)."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from dcim.app.api.context import Ctx
+from dcim.app.api.answers import JSON, answer
+from dcim.app.api.context import Context, Ctx
 from dcim.app.api.figures import FigureBody, figure_body, rounded
 from dcim.app.api.pages import Cursor, cut
 from dcim.app.api.problems import RESPONSES, Wrong, bad
@@ -36,6 +37,8 @@ from dcim.core.ports import TelemetryStore
 
 router = APIRouter(tags=["capacity"], responses=RESPONSES)
 
+KEEP_S = 2.0
+"""For how long an answer is given again."""
 LOST_MAX, ADDED_MAX = 1_000, 100
 """Things that one what-if loses, and rows that it adds racks to."""
 SEATS_MAX = 5_000
@@ -199,6 +202,10 @@ class StrandedBody(BaseModel):
     why: list[str] = Field(description="Rows that were left out, and why.")
 
 
+class Stranding(RootModel[list[StrandedBody]]):
+    """Stranded power, hall by hall."""
+
+
 class AddAsk(BaseModel):
     """Racks to add."""
 
@@ -342,8 +349,9 @@ class ForecastBody(BaseModel):
     why: str
 
 
-@router.get("/capacity", summary="Headroom")
-def capacity(
+@router.get("/capacity", summary="Headroom", response_model=CapacityBody)
+async def capacity(
+    request: Request,
     ctx: Ctx,
     level: Annotated[
         Level | None, Query(description="What it is told of. The scope itself when left out; halls without a scope.")
@@ -351,12 +359,17 @@ def capacity(
     scope: ScopeQuery = None,
     cursor: Cursor = None,
     limit: Items = 200,
-) -> CapacityBody:
+) -> Response:
     """How much more each rack, row, hall or site may draw: over its ratings and contract, the 80 % of breakers as they
     are now and after the worst loss of any one feed (phase by phase), coolant, liquid cooling without its spare units,
     air, and free positions; and what stops it first.
 
-    Of several racks, headroom is what they may draw more together, filled up one after the other."""
+    Of several racks, headroom is what they may draw more together, filled up one after the other. An answer may be two
+    seconds old."""
+    return await _kept(request, ctx, lambda: _capacity(ctx, level, scope, cursor, limit))
+
+
+def _capacity(ctx: Context, level: Level | None, scope: str | None, cursor: str | None, limit: int) -> CapacityBody:
     picture = ctx.planning.picture()
     level = level or _level(scope or "hall")
     found = _within(picture, units(picture.inventory, picture.network, level), scope)
@@ -371,8 +384,9 @@ def capacity(
     )
 
 
-@router.get("/capacity/stranded", summary="Stranded power")
-def stranded_power(
+@router.get("/capacity/stranded", summary="Stranded power", response_model=list[StrandedBody])
+async def stranded_power(
+    request: Request,
     ctx: Ctx,
     power_kw: Annotated[
         float, Query(description="Of the racks that would use it, kW.", gt=0, le=10_000, examples=[120])
@@ -380,14 +394,18 @@ def stranded_power(
     cooling: Annotated[Cooling, Query(description="How these are cooled.")] = Cooling.LIQUID,
     redundancy: Annotated[Redundancy, Query(description="What they want of their feeds.")] = Redundancy.DOUBLE,
     scope: ScopeQuery = None,
-) -> list[StrandedBody]:
+) -> Response:
     """What is free at the head of the way of power and cannot be used by whole racks of this size, by what keeps it
     from being used, hall by hall. Causes are put in one after the other, in the order feeds, cooling, flow, space,
     size, unknown."""
-    picture = ctx.planning.picture()
-    wanted = Wanted(1, power_kw, cooling, redundancy)
-    halls = _within(picture, units(picture.inventory, picture.network, Level.HALL), scope)
-    return [_stranded(picture, hall, wanted) for hall in halls]
+
+    def make() -> Stranding:
+        picture = ctx.planning.picture()
+        wanted = Wanted(1, power_kw, cooling, redundancy)
+        halls = _within(picture, units(picture.inventory, picture.network, Level.HALL), scope)
+        return Stranding([_stranded(picture, hall, wanted) for hall in halls])
+
+    return await _kept(request, ctx, make)
 
 
 @router.post("/capacity/placement", summary="Where racks fit")
@@ -502,10 +520,14 @@ def whatif(ctx: Ctx, ask: WhatIfAsk) -> WhatIfBody:
     )
 
 
-@router.get("/redundancy", summary="Redundancy right now")
-def redundancy(ctx: Ctx, scope: ScopeQuery = None, limit: Items = 200) -> RedundancyBody:
+@router.get("/redundancy", summary="Redundancy right now", response_model=RedundancyBody)
+async def redundancy(request: Request, ctx: Ctx, scope: ScopeQuery = None, limit: Items = 200) -> Response:
     """Whether 2N or N+1 is true right now: two cords do not count where both come through one feed, where one has no
     voltage, or where the one that is left would be overloaded. Per rack and hall, the weakest point named."""
+    return await _kept(request, ctx, lambda: _redundancy(ctx, scope, limit))
+
+
+def _redundancy(ctx: Context, scope: str | None, limit: int) -> RedundancyBody:
     picture = ctx.planning.picture()
     inside = {
         (unit.site, unit.id) for unit in _within(picture, units(picture.inventory, picture.network, Level.RACK), scope)
@@ -629,6 +651,12 @@ async def forecast(
         days=told.days,
         why=why,
     )
+
+
+async def _kept(request: Request, ctx: Context, make: Callable[[], BaseModel]) -> Response:
+    """An answer that may be KEEP_S old, with its ETag."""
+    version = await run_in_threadpool(lambda: ctx.planning.version)
+    return await answer(request, (version,), ctx.clock.us(), KEEP_S, lambda: (make().model_dump_json().encode(), JSON))
 
 
 def _daily(
