@@ -27,6 +27,7 @@ from dcim.capacity.exhaustion import CONFIDENCE_PCT, foretell
 from dcim.capacity.failover import NOTHING
 from dcim.capacity.headroom import Headroom, Level, Strain, Unit, headroom, units
 from dcim.capacity.limits import FLOW_LPM_PER_KW, Limit, Resource
+from dcim.capacity.loads import phase_amps
 from dcim.capacity.placement import OWN_LIQUID_SHARE, RACKS_MAX, Redundancy, Seat, Wanted, place
 from dcim.capacity.redundancy import Holds, Standing
 from dcim.capacity.stranded import Cause, stranded
@@ -90,7 +91,7 @@ class FeedBody(BaseModel):
 
     id: str
     side: str
-    now_a: list[float | None] = Field(description="Phases A, B, C now.")
+    now_a: list[float | None] = Field(description="Phases A, B, C now; the one of a single-phase feed.")
     failover_a: list[float | None] = Field(description="The same after the worst single loss; null where not known.")
     usable_a: float | None = Field(description="What a phase may carry for hours: rating × continuous share (0.8).")
     rated_a: float | None
@@ -829,21 +830,17 @@ def _limit(limit: Limit) -> LimitBody:
 def _feeds(picture: Picture, rack: int) -> list[FeedBody]:
     network, loads, worst = picture.network, picture.loads, picture.worst
     feeds = network.cord_feed[network.cords_of(rack)].tolist()
-    per_kva = 1000.0 * np.array([1.0 if network.feeds[feed].phases == 1 else 3.0**0.5 for feed in feeds])
     bodies = []
-    for number, feed in enumerate(feeds):
-        amps = per_kva[number] / loads.volts[feed]
-        after = worst.kva[feed] * amps
-        if worst.unsure[feed]:
-            after = np.full(3, np.nan)
+    for feed in feeds:
+        after = np.full(3, np.nan) if worst.unsure[feed] else worst.kva[feed]
         by = int(worst.by[feed])
         thing = network.feeds[feed]
         bodies.append(
             FeedBody(
                 id=thing.id,
                 side=thing.side,
-                now_a=[rounded(one) for one in (loads.feed_kva[feed] * amps).tolist()],
-                failover_a=[rounded(one) for one in after.tolist()],
+                now_a=[rounded(one) for one in phase_amps(network, loads, feed, loads.feed_kva[feed])],
+                failover_a=[rounded(one) for one in phase_amps(network, loads, feed, after)],
                 usable_a=rounded(thing.usable_a),
                 rated_a=rounded(thing.rated_a),
                 measured=bool(loads.feed_measured[feed]),
