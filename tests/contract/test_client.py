@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from dcim import client as api
-from dcim.app.api import capacity, efficiency, figures, utilization, work
+from dcim.app.api import capacity, efficiency, figures, forecast, redundancy, utilization, work
 from dcim.app.cli import app
 from dcim.app.queries import RECORDS_BYTES_MAX, jobs_of
 from dcim.core.errors import Permanent, Transient
@@ -54,11 +54,11 @@ PAIRS: list[tuple[Any, type[BaseModel]]] = [
     (api.Hot, capacity.HotBody),
     (api.Shed, capacity.ShedBody),
     (api.WhatIf, capacity.WhatIfBody),
-    (api.Standing, capacity.StandingBody),
-    (api.HallRedundancy, capacity.HallRedundancyBody),
-    (api.Redundancy, capacity.RedundancyBody),
-    (api.Backtest, capacity.BacktestBody),
-    (api.Forecast, capacity.ForecastBody),
+    (api.Standing, redundancy.StandingBody),
+    (api.HallRedundancy, redundancy.HallRedundancyBody),
+    (api.Redundancy, redundancy.RedundancyBody),
+    (api.Backtest, forecast.BacktestBody),
+    (api.Forecast, forecast.ForecastBody),
 ]
 
 

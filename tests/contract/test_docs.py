@@ -18,7 +18,7 @@ from alerts.lifecycle import State
 from alerts.notices import Item, News
 from alerts.outbox import DeadNotice
 from dcim.app import cli
-from dcim.app.api import capacity, inventory
+from dcim.app.api import capacity, forecast, inventory, redundancy
 from dcim.app.api.utilization import utilization
 from dcim.app.codec_settings import Line, LineMeasurement, MappedField, MappedTopic, Named, Sparkplug, SparkplugAsset
 from dcim.app.energy_settings import EnergyBoundary, SiteCosts
@@ -198,7 +198,12 @@ def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
 def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
     assert {*Resource, *Cause, *Holds} <= rows("capacity.md")
     text = (DOCS / "capacity.md").read_text()
-    paths = {route.path for route in (*capacity.router.routes, *inventory.router.routes) if isinstance(route, APIRoute)}
+    paths = {
+        route.path
+        for of in (capacity, forecast, inventory, redundancy)
+        for route in of.router.routes
+        if isinstance(route, APIRoute)
+    }
     assert {path for path in paths if f"/api/v1{path}`" not in text} == set()
     asked = {*capacity.PlacementAsk.model_fields, *capacity.WhatIfAsk.model_fields, *capacity.AddAsk.model_fields}
     assert asked <= rows("capacity.md")

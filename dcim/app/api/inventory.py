@@ -4,16 +4,14 @@ Lives here: the routes and their bodies. Not here: how it is put together (dcim.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
-from dcim.app.api.answers import JSON, answer
 from dcim.app.api.context import Context, Ctx
 from dcim.app.api.pages import Cursor, Limit, Page, cut
+from dcim.app.api.places import kept
 from dcim.app.api.problems import RESPONSES
 from dcim.core.claims import claims_of
 from dcim.core.inventory import Inventory, Named, Origin, ThingKind
@@ -66,7 +64,7 @@ async def inventory(
     request: Request, ctx: Ctx, kind: Kind = None, site: Site = None, cursor: Cursor = None, limit: Limit = 1_000
 ) -> Response:
     """What stands where and what it is rated for, with who said each figure: the settings, NetBox, or the bus."""
-    return await _kept(request, ctx, lambda: _inventory(ctx, kind, site, cursor, limit))
+    return await kept(request, ctx, lambda: _inventory(ctx, kind, site, cursor, limit), KEEP_S)
 
 
 def _inventory(
@@ -85,7 +83,7 @@ def _inventory(
 async def conflicts(request: Request, ctx: Ctx, cursor: Cursor = None, limit: Limit = 1_000) -> Response:
     """Where settings, NetBox and bus differ, and what cannot all be so. None is settled in silence: what counts
     meanwhile is what the settings say, then NetBox, then the bus."""
-    return await _kept(request, ctx, lambda: _conflicts(ctx, cursor, limit))
+    return await kept(request, ctx, lambda: _conflicts(ctx, cursor, limit), KEEP_S)
 
 
 def _conflicts(ctx: Context, cursor: str | None, limit: int) -> Page[ConflictBody]:
@@ -105,12 +103,6 @@ def _conflicts(ctx: Context, cursor: str | None, limit: int) -> Page[ConflictBod
         for one in page
     ]
     return Page(items=items, total=len(found), next_cursor=following)
-
-
-async def _kept(request: Request, ctx: Context, make: Callable[[], BaseModel]) -> Response:
-    """An answer that is right until the inventory changes, with its ETag."""
-    version = await run_in_threadpool(lambda: ctx.planning.version)
-    return await answer(request, (version,), ctx.clock.us(), KEEP_S, lambda: (make().model_dump_json().encode(), JSON))
 
 
 def _things(inventory: Inventory) -> list[ThingBody]:
