@@ -249,6 +249,228 @@ class Serving(TypedDict):
     why: str
 
 
+class Amount(TypedDict):
+    """One number and how it was come by."""
+
+    value: float | None
+    unit: str
+    kind: Kind
+    coverage_pct: float
+    start: str
+    end: str
+    boundary: str
+    why: str
+
+
+class Limit(TypedDict):
+    """One limit, and what it carries."""
+
+    resource: str
+    at: str
+    unit: str
+    capacity: float | None
+    load: float | None
+    measured: bool
+    why: str
+
+
+class Strain(TypedDict):
+    """Headroom over one resource."""
+
+    resource: str
+    headroom: Amount
+    tightest: Limit | None
+    unknown: list[str]
+
+
+class Feed(TypedDict):
+    """One feed of a rack, phase by phase, A."""
+
+    id: str
+    side: str
+    now_a: list[float | None]
+    failover_a: list[float | None]
+    usable_a: float | None
+    rated_a: float | None
+    measured: bool
+    worst_if: str
+
+
+class Headroom(TypedDict):
+    """Headroom of one place."""
+
+    scope: str
+    racks: int
+    headroom: Amount
+    binding: Limit | None
+    resources: list[Strain]
+    feeds: list[Feed]
+
+
+class Capacity(TypedDict):
+    """Headroom, place by place."""
+
+    at: str
+    level: str
+    items: list[Headroom]
+    total: int
+    next_cursor: str | None
+    conflicts: int
+
+
+class Seat(TypedDict):
+    """One free position."""
+
+    row: str
+    position: int
+    fits: bool
+    binding: str | None
+    at: str
+    margin_pct: float | None
+    why: str
+    unknown: list[str]
+    assumed: str
+
+
+class Silent(TypedDict):
+    """A row without a seat."""
+
+    row: str
+    why: str
+
+
+class Placement(TypedDict):
+    """Where new racks fit."""
+
+    at: str
+    wanted: int
+    placed: int
+    chosen: list[Seat]
+    stopped: Seat | None
+    seats: list[Seat]
+    seats_total: int
+    fitting_total: int
+    silent: list[Silent]
+
+
+class Stranded(TypedDict):
+    """Free power that cannot be used."""
+
+    scope: str
+    free: Amount
+    usable: Amount
+    stranded: Amount
+    racks: int | None
+    by_cause: dict[str, float]
+    why: list[str]
+
+
+class Overload(TypedDict):
+    """A feed that would carry more than it may."""
+
+    feed: str
+    load: Amount
+    usable_kw: float
+    before_kw: float | None
+    fullest_a: float | None
+    usable_a: float | None
+    rated_a: float | None
+    trips: bool
+
+
+class Hot(TypedDict):
+    """Racks that would run hot."""
+
+    group: str
+    racks: list[str]
+    lost: Amount
+    slowdown: Amount
+    first: str
+
+
+class Shed(TypedDict):
+    """What would have to go."""
+
+    at: str
+    excess_kw: float
+    racks: list[str]
+    racks_kw: float
+    cap_pct: float
+
+
+class WhatIf(TypedDict):
+    """What becomes of it."""
+
+    at: str
+    loads: str
+    overloads: list[Overload]
+    dark: list[str]
+    hot: list[Hot]
+    shed: list[Shed]
+    unknown: list[str]
+    measured_pct: float
+
+
+class Standing(TypedDict):
+    """Redundancy of a rack's power or a group's cooling."""
+
+    scope: str
+    has: str
+    wanted: str
+    holds: str
+    weakest: str
+    margin_pct: float | None
+    why: str
+    measured_pct: float
+
+
+class HallRedundancy(TypedDict):
+    """Redundancy of one hall; racks that stand in none come under the empty name."""
+
+    scope: str
+    power: str
+    cooling: str
+    racks: int
+    by_power: dict[str, int]
+    weakest_power: Standing | None
+    weakest_cooling: Standing | None
+
+
+class Redundancy(TypedDict):
+    """Whether 2N or N+1 is true right now."""
+
+    at: str
+    halls: list[HallRedundancy]
+    items: list[Standing]
+    total: int
+
+
+class Backtest(TypedDict):
+    """How the method did on the last days, from the ones before."""
+
+    days: int
+    error_kw: float
+    bias_kw: float
+    within_pct: float
+
+
+class Forecast(TypedDict):
+    """When it is full."""
+
+    scope: str
+    capacity: Amount
+    load: Amount
+    growth_kw_per_day: float | None
+    growth_low: float | None
+    growth_high: float | None
+    exhausted: str | None
+    earliest: str | None
+    latest: str | None
+    backtest: Backtest | None
+    days: int
+    why: str
+
+
 class Refused(Permanent):
     """The service says that the question is wrong: `problem` is what it said (RFC 9457), `status` the HTTP status."""
 
@@ -348,6 +570,32 @@ class Client:
     ) -> Efficiencies:
         """What it costs: GET /cost."""
         return cast("Efficiencies", self.get("/cost", scope=list(scopes), window=window, start=start, end=end))
+
+    def capacity(self, scope: str | None = None, level: str | None = None) -> Capacity:
+        """What racks may draw more, and what stops them: GET /capacity, the first page of it."""
+        return cast("Capacity", self.get("/capacity", scope=scope, level=level))
+
+    def stranded(self, scope: str | None = None) -> list[Stranded]:
+        """Free power that no rack can use: GET /capacity/stranded."""
+        return cast("list[Stranded]", self.get("/capacity/stranded", scope=scope))
+
+    def placement(self, racks: int, power_kw: float, **more: Any) -> Placement:
+        """Where racks fit: POST /capacity/placement. more: its other fields, as the API names them."""
+        body = {"racks": racks, "power_kw": power_kw, **more}
+        return cast("Placement", self._ask("POST", "/capacity/placement", {}, json=body).json())
+
+    def what_if(self, lose: Sequence[str] = (), add: Sequence[Mapping[str, Any]] = (), at: str = "now") -> WhatIf:
+        """What becomes of it: POST /capacity/what-if. add: racks, with the fields that the API names."""
+        body = {"lose": list(lose), "add": [dict(each) for each in add], "at": at}
+        return cast("WhatIf", self._ask("POST", "/capacity/what-if", {}, json=body).json())
+
+    def redundancy(self, scope: str | None = None) -> Redundancy:
+        """Whether 2N or N+1 is true right now: GET /redundancy."""
+        return cast("Redundancy", self.get("/redundancy", scope=scope))
+
+    def forecast(self, scope: str) -> Forecast:
+        """When it is full: GET /capacity/forecast."""
+        return cast("Forecast", self.get("/capacity/forecast", scope=scope))
 
     def report(self, site: str, year: int) -> Report:
         """The yearly report: GET /efficiency/report."""

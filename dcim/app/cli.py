@@ -743,6 +743,61 @@ def query_cost(scope: Asked, window: During = None, url: Url = HERE, as_json: As
     ask(url, lambda client: client.cost(scope, window=window), as_json=as_json, show=show_figures)
 
 
+@query.command("capacity", epilog="Example: dcim query capacity site/demo --level rack")
+def query_capacity(
+    scope: Annotated[str | None, typer.Argument(help="Site, hall, row or rack. Every hall if left out.")] = None,
+    level: Annotated[str | None, typer.Option(help="site, hall, row or rack: what it is told of.")] = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """What racks may draw more, and what stops them first."""
+    from dcim.app.queries import ask, show_capacity  # noqa: PLC0415
+
+    ask(url, lambda client: client.capacity(scope, level), as_json=as_json, show=show_capacity)
+
+
+@query.command("redundancy", epilog="Example: dcim query redundancy 'hall/demo/Hall 1'")
+def query_redundancy(
+    scope: Annotated[str | None, typer.Argument(help="Site, hall, row or rack. Everything if left out.")] = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Whether 2N and N+1 are true right now, weakest first."""
+    from dcim.app.queries import ask, show_redundancy  # noqa: PLC0415
+
+    ask(url, lambda client: client.redundancy(scope), as_json=as_json, show=show_redundancy)
+
+
+@query.command("placement", epilog="Example: dcim query placement 4 120 --redundancy 2N --scope site/demo")
+def query_placement(
+    racks: Annotated[int, typer.Argument(help="How many, all alike.", min=1)],
+    power_kw: Annotated[float, typer.Argument(help="Of each, kW.")],
+    cooling: Annotated[str, typer.Option(help="liquid or air.")] = "liquid",
+    redundancy: Annotated[str, typer.Option(help="2N, N+1 or N.")] = "2N",
+    scope: Annotated[list[str] | None, typer.Option(help="Where to look; everywhere if left out.")] = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Where new racks fit."""
+    from dcim.app.queries import ask, show_placement  # noqa: PLC0415
+
+    more = {"cooling": cooling, "redundancy": redundancy, "scope": scope or []}
+    ask(url, lambda client: client.placement(racks, power_kw, **more), as_json=as_json, show=show_placement)
+
+
+@query.command("what-if", epilog="Example: dcim query what-if asset/demo/H1-BUS-A asset/demo/H1-CDU-1")
+def query_what_if(
+    lose: Annotated[list[str], typer.Argument(help="Feeds and cooling units that are lost, as asset/S/ID.")],
+    at: Annotated[str, typer.Option(help="now: loads as they are. rated: every rack at its rated power.")] = "now",
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """What happens when something is lost."""
+    from dcim.app.queries import ask, show_what_if  # noqa: PLC0415
+
+    ask(url, lambda client: client.what_if(lose, at=at), as_json=as_json, show=show_what_if)
+
+
 @query.command("report", epilog="Example: dcim query report demo 2026")
 def query_report(
     site: Annotated[str, typer.Argument(help="Name of the site.")],

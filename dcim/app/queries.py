@@ -66,6 +66,64 @@ def show_figures(answer: Any) -> None:
     _print(table, f"{answer['start'][:16]} to {answer['end'][:16]} UTC", [])
 
 
+def show_capacity(answer: Any) -> None:
+    """A line for each place: what its racks may draw more, and what stops them first."""
+    table = _table("scope", "racks", "headroom kW", "kind", "stopped by", "at", "note")
+    for one in answer["items"]:
+        room, stops = one["headroom"], one["binding"] or {"resource": "–", "at": ""}
+        cells = _number(room["value"]), room["kind"], stops["resource"], stops["at"], room["why"]
+        table.add_row(one["scope"], str(one["racks"]), *cells)
+    _print(table)
+
+
+def show_redundancy(answer: Any) -> None:
+    """A line for each hall, then the weakest racks and cooling groups."""
+    table = _table("hall", "racks", "power", "cooling")
+    for one in answer["halls"]:
+        table.add_row(one["scope"], str(one["racks"]), one["power"], one["cooling"])
+    _print(table)
+    weakest = _table("scope", "has", "holds", "weakest", "left %", "why")
+    for one in answer["items"]:
+        left = _number(one["margin_pct"])
+        weakest.add_row(one["scope"], one["has"] or "–", one["holds"], one["weakest"], left, one["why"])
+    _print(weakest)
+
+
+def show_placement(answer: Any) -> None:
+    """A line for each seat that was chosen, and what stopped the next."""
+    table = _table("row", "position", "binding", "left %", "why")
+    for one in answer["chosen"]:
+        table.add_row(one["row"], str(one["position"]), one["binding"] or "–", _number(one["margin_pct"]), one["why"])
+    stopped = answer["stopped"]
+    notes = [f"the next one is stopped at {stopped['row']} position {stopped['position']}: {stopped['why']}"] if (
+        stopped
+    ) else []  # fmt: skip
+    notes += [f"{one['row']}: {one['why']}" for one in answer["silent"]]
+    _print(table, f"{answer['placed']} of {answer['wanted']} fit", notes)
+
+
+def show_what_if(answer: Any) -> None:
+    """What overloads, goes dark, runs hot, and what would have to go."""
+    lines = [
+        f"overloaded: {one['feed']} with {_number(one['load']['value'])} of {_number(one['usable_kw'])} kW"
+        + (", and its breaker opens" if one["trips"] else "")
+        for one in answer["overloads"]
+    ]
+    lines += [f"without power: {name}" for name in answer["dark"]]
+    lines += [
+        f"hot: {len(one['racks'])} racks of {one['group']}, {_number(one['lost']['value'])} kW without cooling; the "
+        f"first GPU slows itself down after {_number(one['slowdown']['value'])} s, in {one['first']}"
+        for one in answer["hot"]
+    ]
+    lines += [
+        f"to shed at {one['at']}: {_number(one['excess_kw'])} kW, by {', '.join(one['racks'])}, or by capping all to "
+        f"{_number(one['cap_pct'])} % less"
+        for one in answer["shed"]
+    ]
+    lines += [f"not known: {why}" for why in answer["unknown"]]
+    _print(_table(), "", lines or ["nothing overloads, goes dark or runs hot"])
+
+
 def show_report(answer: Any) -> None:
     """A line for each figure of the yearly report."""
     table = _table("symbol", "figure", "value", "unit", "kind", "read", "note")
@@ -155,7 +213,22 @@ def _number(value: float | None) -> str:
 
 def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = {"mean", "p50", "p95", "peak", "value", "kWh", "GPU-hours", "jobs", "racks", "unknown", "read"}
+    numbers = {
+        "headroom kW",
+        "left %",
+        "position",
+        "mean",
+        "p50",
+        "p95",
+        "peak",
+        "value",
+        "kWh",
+        "GPU-hours",
+        "jobs",
+        "racks",
+        "unknown",
+        "read",
+    }
     for head in heads:
         table.add_column(head, justify="right" if head in numbers or head.startswith("now") else "left")
     return table

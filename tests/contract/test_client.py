@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from dcim import client as api
-from dcim.app.api import efficiency, utilization, work
+from dcim.app.api import capacity, efficiency, figures, forecast, redundancy, utilization, work
 from dcim.app.cli import app
 from dcim.app.queries import RECORDS_BYTES_MAX, jobs_of
 from dcim.core.errors import Permanent, Transient
@@ -40,6 +40,25 @@ PAIRS: list[tuple[Any, type[BaseModel]]] = [
     (api.Pod, work.PodBody),
     (api.Pods, work.PodsBody),
     (api.Serving, work.ServingBody),
+    (api.Amount, figures.FigureBody),
+    (api.Limit, capacity.LimitBody),
+    (api.Strain, capacity.StrainBody),
+    (api.Feed, capacity.FeedBody),
+    (api.Headroom, capacity.HeadroomBody),
+    (api.Capacity, capacity.CapacityBody),
+    (api.Seat, capacity.SeatBody),
+    (api.Silent, capacity.SilentBody),
+    (api.Placement, capacity.PlacementBody),
+    (api.Stranded, capacity.StrandedBody),
+    (api.Overload, capacity.OverloadBody),
+    (api.Hot, capacity.HotBody),
+    (api.Shed, capacity.ShedBody),
+    (api.WhatIf, capacity.WhatIfBody),
+    (api.Standing, redundancy.StandingBody),
+    (api.HallRedundancy, redundancy.HallRedundancyBody),
+    (api.Redundancy, redundancy.RedundancyBody),
+    (api.Backtest, forecast.BacktestBody),
+    (api.Forecast, forecast.ForecastBody),
 ]
 
 
@@ -75,7 +94,10 @@ def questions(url: str, folder: Path) -> None:
     plain = run.invoke(app, ["query", "efficiency", "site/titan", "--window", "1h", "--url", url, "--json"])
     figures = {one["name"]: one["value"] for one in json.loads(plain.output)["answers"][0]["figures"]}
     assert figures["PUE"] == pytest.approx(1.25)
-    for command in (["scopes"], ["cost", "site/titan"], ["report", "titan", "2026"]):
+    for command in (
+        ["scopes"], ["cost", "site/titan"], ["report", "titan", "2026"], ["capacity", "site/titan"], ["redundancy"],
+        ["placement", "2", "60"], ["what-if", "asset/titan/TAP"],
+    ):  # fmt: skip
         answer = run.invoke(app, ["query", *command, "--url", url])
         assert (answer.exit_code, bool(answer.output.strip())) == (0, True), answer.output
     head = "JobID|Account|Partition|Start|End|NodeList|AllocTRES\n"

@@ -24,7 +24,7 @@ from alerts.outbox import DeadNotice, Outcome
 from dashboards.grafana.build import BOARDS
 from dcim.app import cli, facts, relations
 from dcim.app.annotator import Outcome as AnnotationOutcome
-from dcim.app.api import alertmanager, capacity, inventory
+from dcim.app.api import alertmanager, capacity, forecast, inventory, redundancy
 from dcim.app.api import notices as notice_routes
 from dcim.app.api.context import Context
 from dcim.app.api.utilization import utilization
@@ -239,6 +239,10 @@ def test_every_parameter_and_resource_of_utilization_has_its_line() -> None:
     assert asked | set(RESOURCES) <= rows("utilization.md")
 
 
+def test_every_question_of_the_command_line_has_its_line() -> None:
+    assert {command.name for command in cli.query.registered_commands} <= rows("utilization.md")
+
+
 def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
     scope = Scope("site", "s")
     of = survey(lay_out(Plant(), Inventory()), Boundary(scope))
@@ -254,7 +258,12 @@ def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
 def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
     assert {*Resource, *Cause, *Holds} <= rows("capacity.md")
     text = (DOCS / "capacity.md").read_text()
-    paths = {route.path for route in (*capacity.router.routes, *inventory.router.routes) if isinstance(route, APIRoute)}
+    paths = {
+        route.path
+        for of in (capacity, forecast, inventory, redundancy)
+        for route in of.router.routes
+        if isinstance(route, APIRoute)
+    }
     assert {path for path in paths if f"/api/v1{path}`" not in text} == set()
     asked = {*capacity.PlacementAsk.model_fields, *capacity.WhatIfAsk.model_fields, *capacity.AddAsk.model_fields}
     assert asked <= rows("capacity.md")

@@ -5,6 +5,7 @@ Lives here: the body. Not here: any figure."""
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -44,3 +45,22 @@ def figure_body(figure: Figure) -> FigureBody:
 def rounded(value: float | None, digits: int = 3) -> float | None:
     """A value as it is shown; None stays None, and what is no number becomes None."""
     return None if value is None or value != value else round(float(value), digits)  # noqa: PLR0124  NaN
+
+
+def worked_out(
+    at: datetime, value: float | None, unit: str, boundary: str, why: str, coverage_pct: float = 0.0
+) -> FigureBody:
+    """A figure that follows from others; coverage_pct: how much of those was measured."""
+    kind: Literal["estimated", "missing"] = "missing" if value is None else "estimated"
+    return FigureBody.model_validate(
+        {
+            "value": rounded(value),
+            "unit": unit,
+            "kind": kind,
+            "coverage_pct": 0.0 if value is None else round(coverage_pct, 1),
+            "start": at,
+            "end": at,
+            "boundary": boundary,
+            "why": why,
+        }
+    )
