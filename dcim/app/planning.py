@@ -43,6 +43,7 @@ class _Drawn:
     inventory: Inventory
     network: Network
     gauges: Gauges
+    version: int
 
 
 class Planning:
@@ -69,6 +70,12 @@ class Planning:
         """What is known to stand where, with what the bus says of it by now. The same object until that changes."""
         with self._lock:
             return self._draw().inventory
+
+    @property
+    def version(self) -> int:
+        """Another one whenever the inventory is."""
+        with self._lock:
+            return self._draw().version
 
     def picture(self) -> Picture:
         """Everything of this moment."""
@@ -100,7 +107,8 @@ class Planning:
         said = (*self._claims, *said_by_placements(plant, self._placements), *said_by_bus(plant, limits_a))
         inventory = merge(said)
         network = connect(inventory)
-        self._drawn = _Drawn(plant, limits_a, inventory, network, find_gauges(plant, network))
+        version = kept.version + 1 if kept else 1
+        self._drawn = _Drawn(plant, limits_a, inventory, network, find_gauges(plant, network), version)
         return self._drawn
 
 

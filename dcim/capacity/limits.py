@@ -99,11 +99,14 @@ Way = dict[int, tuple[float, float]]
 def way(network: Network, feeds: Sequence[int]) -> Way:
     """What each feed would carry of a load that hangs on these, in equal parts, and after the worst loss of one feed:
     the others then take it. A feed with several feeders divides its load over them equally; when one is lost, over the
-    rest."""
+    rest. What comes over a single phase fills that phase alone of those above: three times as much of their fullest."""
     found: Way = {}
     behind: dict[int, set[int]] = {}
     for cord, feed in enumerate(feeds):
+        narrow = network.feeds[feed].phases == 1
         for here, normal in _up(network, feed).items():
+            if narrow and network.feeds[here].phases != 1:
+                normal = (3.0 * normal[0], 3.0 * normal[1])  # noqa: PLW2901  as its fullest phase has it
             had = found.get(here, (0.0, 0.0))
             found[here] = (had[0] + normal[0] / len(feeds), max(had[1], normal[1]))
             behind.setdefault(here, set()).add(cord)
@@ -113,7 +116,7 @@ def way(network: Network, feeds: Sequence[int]) -> Way:
             (len(cords - behind[here]) for up, cords in behind.items() if up not in network.above[here]), default=0
         )
         after = len(behind[here]) / (len(feeds) - lost) if outside else 1.0
-        found[here] = (now, max(now, min(1.0, alone * after)))
+        found[here] = (now, max(now, alone * after))
     return found
 
 
@@ -150,11 +153,12 @@ def usable_kw(network: Network, loads: Loads) -> Floats:
 
 
 def fullest_kw(network: Network, loads: Loads, kva: Floats) -> Floats:
-    """What each feed would carry if all its phases were as full as its fullest, kW: what its rating has to bear. kva:
-    by feed and phase."""
-    phases = np.array([1.0 if feed.phases == 1 else 3.0 for feed in network.feeds])
-    kw: Floats = np.max(kva, axis=1, initial=0.0) * phases * loads.factor if len(network.feeds) else np.zeros(0)
-    kw[np.logical_or.reduce(np.isnan(kva), axis=1)] = np.nan
+    """What each feed would carry if all its phases were as full as its fullest, kW: what its rating has to bear; of a
+    feed with a single phase, what it carries. kva: by feed and phase."""
+    if not network.feeds:
+        return np.zeros(0)
+    single = np.array([feed.phases == 1 for feed in network.feeds], np.bool_)
+    kw: Floats = np.where(single, kva.sum(axis=1), 3.0 * np.max(kva, axis=1)) * loads.factor
     return kw
 
 
@@ -271,10 +275,8 @@ class _Finding:
             by = int(worst.by[number])
             why = f"worst when {network.feeds[by].id} is lost" if by >= 0 else "no single loss makes it worse"
             if worst.unsure[number]:
-                load, why = (
-                    math.nan,
-                    f"what else {feed.id} would have to take is not known: some of its racks are not described",
-                )
+                lacks = "some of its racks are not described" if network.blind[number] else "somebody's load is missing"
+                load, why = math.nan, f"what else {feed.id} would have to take is not known: {lacks}"
             self._add(Resource.FAILOVER, feed.site, feed.id, "kW", usable[number], load, False, why)
         return first, second
 

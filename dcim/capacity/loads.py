@@ -98,11 +98,14 @@ class Loads:
     gpu_kw: tuple[Floats, ...]
     slowdown_c: tuple[Floats, ...]
 
-    @property
-    def feed_a(self) -> Floats:
-        """By feed and phase, in A at the feed's voltage (of three phases, line to line)."""
-        amps: Floats = self.feed_kva * 1000.0 * np.sqrt(3.0) / self.volts[:, None]
-        return amps
+
+def phase_amps(network: Network, loads: Loads, feed: int, kva: Floats) -> list[float]:
+    """Currents of a feed that carries this by phase, A at its own voltage: of phases A, B and C, or the one of a feed
+    that has a single phase, whichever it hangs on. NaN where not known."""
+    if network.feeds[feed].phases == 1:
+        return [float(kva.sum()) * 1000.0 / float(loads.volts[feed])]
+    amps: list[float] = (kva * 1000.0 * np.sqrt(3.0) / loads.volts[feed]).tolist()
+    return amps
 
 
 def find_gauges(plant: Plant, network: Network) -> Gauges:
@@ -151,12 +154,16 @@ def read(network: Network, gauges: Gauges, latest: Latest, at: datetime, fluid: 
     factor[~((factor > 0.0) & (factor <= 1.0))] = np.nan
     amps = take(gauges.phase)
     mean_a = take(gauges.current)
+    single = np.array([feed.phases == 1 for feed in feeds], np.bool_)
+    # One phase is one of three, and nobody may say which: then a third of it counts on each, so that sums are right.
+    one = single & ~np.isnan(amps).all(axis=1)
+    amps[one] = np.nan_to_num(amps[one])
+    mean_a = np.where(single, mean_a / 3.0, mean_a)
     amps = np.where(np.isnan(amps).any(axis=1, keepdims=True), mean_a[:, None], amps)
     # What has next to no volts is dead whatever it should have; but what carries a current is not, whatever its voltage
     # meter says.
     carries = (np.fmax.reduce(np.column_stack([amps, mean_a]), axis=1) > DEAD_A) | (active_kw > 0.0)
     dead = ((measured_v < DEAD_SHARE * volts) | (measured_v < DEAD_V)) & ~carries
-    single = np.array([feed.phases == 1 for feed in feeds], np.bool_)
     # kVA of one phase: of three, line to line over √3; of one, line to neutral.
     per_amp = volts / np.where(single, 1.0, np.sqrt(3.0)) / 1000.0
     metered = amps * per_amp[:, None]

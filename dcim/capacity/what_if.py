@@ -14,7 +14,7 @@ import numpy as np
 
 from dcim.capacity.failover import After, lose
 from dcim.capacity.limits import fullest_kw, liquid_kw, usable_kw
-from dcim.capacity.loads import Loads, sums
+from dcim.capacity.loads import Loads, phase_amps, sums
 from dcim.capacity.network import Floats, Network
 from dcim.capacity.placement import neighbours
 from dcim.core.assets import AssetKey
@@ -220,9 +220,7 @@ def _overloads(network: Network, loads: Loads, after: After, feed_kva: Floats, u
     found = []
     for number in np.flatnonzero(after.alive & (then > usable * (1.0 + 1e-9))).tolist():
         feed = network.feeds[number]
-        volts = float(loads.volts[number])
-        root = 1.0 if feed.phases == 1 else math.sqrt(3.0)
-        amps = float(np.max(feed_kva[number])) * 1000.0 * (1.0 if feed.phases == 1 else root * root) / (root * volts)
+        amps = max(phase_amps(network, loads, number, feed_kva[number]))
         found.append(
             Overload(
                 feed.id,

@@ -14,7 +14,7 @@ import pytest
 from dcim.capacity.failover import Worst, lose, worst
 from dcim.capacity.headroom import Headroom, Level, headroom, units
 from dcim.capacity.limits import Limits, Resource, find_limits, way
-from dcim.capacity.loads import Loads
+from dcim.capacity.loads import Loads, phase_amps
 from dcim.capacity.network import Network, connect
 from dcim.capacity.placement import Placed, Redundancy, Wanted, place
 from dcim.capacity.provenance import FigureKind
@@ -101,6 +101,24 @@ def test_of_three_feeders_two_take_over() -> None:
     now = replace(now, cord_kva=np.full((3, 3), 10.0), feed_kva=np.full((3, 3), 10.0))
     assert worst(network, now).kva.sum(axis=1) == pytest.approx([45.0, 45.0, 45.0])
     assert list(way(network, [0, 1, 2]).values()) == [pytest.approx((1 / 3, 0.5))] * 3
+
+
+def test_a_single_phase_tap_carries_all_of_its_rack_and_fills_one_phase_above() -> None:
+    more = [
+        *say(ThingKind.RACK, "edge", hall="H", rated_power_kw=10.0),
+        *say(ThingKind.FEED, "edge-A", rated_a=63.0, volts=240.0, phases=1, serves=("edge",)),
+        *say(ThingKind.FEED, "bus-001-A", serves=("edge-A",)),
+        *AIRY,
+    ]
+    inventory = pod(1, more=more)
+    network = connect(inventory)
+    now = loads(network, {"r0001": 90.0, "edge": 6.0})
+    tap, bus = (network.feed_of[AssetKey(SITE, one)] for one in ("edge-A", "bus-001-A"))
+    assert phase_amps(network, now, tap, now.feed_kva[tap]) == pytest.approx([25.0])
+    breaker = limits_of(inventory, network, now).feed_breaker
+    limit = limits_of(inventory, network, now).limits[breaker + tap]
+    assert (limit.capacity, limit.load) == pytest.approx((240.0 * 63.0 * 0.8 / 1_000, 6.0))
+    assert way(network, [tap])[bus] == (3.0, 3.0)
 
 
 def test_ups_in_parallel_share_what_one_of_them_carried() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -66,7 +68,7 @@ async def ready(hall: Inside) -> None:
         return sum("rated_a" in item["figures"] for item in items) == 6
 
     await hall.until(heard)
-    await asyncio.sleep(1.1)  # what was asked before all was heard is kept for a second
+    await asyncio.sleep(1.1)  # loads of before all was heard are kept for a second
 
 
 def test_what_a_planner_asks() -> None:
@@ -139,6 +141,9 @@ def test_the_inventory_says_who_says_what_and_where_they_differ() -> None:
         assert site["figures"]["contract_kw"] == {"value": 1000.0, "origin": "toml"}
         taps = {item["id"]: item["figures"] for item in (await hall.get("/api/v1/inventory?kind=feed"))["items"]}
         assert taps["R1-A"]["rated_a"] == {"value": 250.0, "origin": "bus"}
+        first = await hall.client.get("/api/v1/inventory")
+        again = await hall.client.get("/api/v1/inventory", headers={"If-None-Match": first.headers["ETag"]})
+        assert again.status_code == 304 and not again.content
         (conflict,) = (await hall.get("/api/v1/inventory/conflicts"))["items"]
         assert (conflict["id"], conflict["figure"]) == ("R1", "rated_power_kw")
         assert conflict["said"] == [{"origin": "toml", "value": "120"}, {"origin": "toml", "value": "130"}]
@@ -199,3 +204,30 @@ def test_where_nothing_is_known_nothing_is_made_up() -> None:
         assert problem["status"] == 422 and "No row is known" in problem["detail"]
 
     inside(scenario)
+
+
+def test_when_it_is_full() -> None:
+    """Three weeks of two racks that grow by 0.5 kW a day each, with a daily swing that the highest hour takes out."""
+
+    async def scenario(hall: Inside) -> None:
+        await ready(hall)
+        day_s, at_s = 86_400, time.time()
+        midnight_s = at_s - at_s % day_s
+        past = [
+            rack_value("RackPower", kw - 0.5 * days - (0.0 if hour == 15 else 4.0), rack,
+                       ago_s=at_s - (midnight_s - days * day_s + 3_600 * hour + 1_800))
+            for days in range(1, 22)
+            for hour in range(24)
+            for rack, kw in zip(RACKS, (80.0, 70.0), strict=True)
+        ]  # fmt: skip
+        await hall.send(*past)
+        told = await hall.get(f"/api/v1/capacity/forecast?scope=row/{SITE}/Hall%202/C&days=21")
+        assert told["days"] == 21 and told["backtest"]["within_pct"] == 100.0
+        assert told["growth_kw_per_day"] == pytest.approx(1.0)
+        # Yesterday's highest hour was 149 kW; the capacity is the 190 of now and the headroom of now.
+        room = told["capacity"]["value"] - 149.0
+        last = datetime.fromtimestamp(midnight_s - day_s, UTC)
+        full = datetime.fromisoformat(told["exhausted"])
+        assert abs(full - (last + timedelta(days=room))) < timedelta(minutes=5)
+
+    inside(scenario, inventory=INVENTORY)

@@ -12,6 +12,7 @@ from tests.e2e.running import free_port, serving
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_no_server_error_for_anything_that_the_description_allows(tmp_path: Path) -> None:
     ear = f'[[sources]]\nname = "ear"\nkind = "listener"\nsite = "titan"\nbind = "127.0.0.1:{free_port()}"\n'
     with serving(tmp_path, ear) as service:

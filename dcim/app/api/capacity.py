@@ -6,17 +6,18 @@ made (dcim.app.planning)."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from dcim.app.api.context import Ctx
+from dcim.app.api.answers import JSON, answer
+from dcim.app.api.context import Context, Ctx
 from dcim.app.api.figures import FigureBody, figure_body, rounded
 from dcim.app.api.pages import Cursor, cut
 from dcim.app.api.problems import RESPONSES, Wrong, bad
@@ -26,6 +27,7 @@ from dcim.capacity.exhaustion import CONFIDENCE_PCT, foretell
 from dcim.capacity.failover import NOTHING
 from dcim.capacity.headroom import Headroom, Level, Strain, Unit, headroom, units
 from dcim.capacity.limits import FLOW_LPM_PER_KW, Limit, Resource
+from dcim.capacity.loads import phase_amps
 from dcim.capacity.placement import OWN_LIQUID_SHARE, RACKS_MAX, Redundancy, Seat, Wanted, place
 from dcim.capacity.redundancy import Holds, Standing
 from dcim.capacity.stranded import Cause, stranded
@@ -36,6 +38,8 @@ from dcim.core.ports import TelemetryStore
 
 router = APIRouter(tags=["capacity"], responses=RESPONSES)
 
+KEEP_S = 2.0
+"""For how long an answer is given again."""
 LOST_MAX, ADDED_MAX = 1_000, 100
 """Things that one what-if loses, and rows that it adds racks to."""
 SEATS_MAX = 5_000
@@ -87,7 +91,7 @@ class FeedBody(BaseModel):
 
     id: str
     side: str
-    now_a: list[float | None] = Field(description="Phases A, B, C now.")
+    now_a: list[float | None] = Field(description="Phases A, B, C now; the one of a single-phase feed.")
     failover_a: list[float | None] = Field(description="The same after the worst single loss; null where not known.")
     usable_a: float | None = Field(description="What a phase may carry for hours: rating × continuous share (0.8).")
     rated_a: float | None
@@ -197,6 +201,10 @@ class StrandedBody(BaseModel):
     racks: int | None = Field(description=f"Racks that fit, {RACKS_MAX} at the most.")
     by_cause: dict[Cause, float] = Field(description="kW by cause; they add up to what is stranded.")
     why: list[str] = Field(description="Rows that were left out, and why.")
+
+
+class Stranding(RootModel[list[StrandedBody]]):
+    """Stranded power, hall by hall."""
 
 
 class AddAsk(BaseModel):
@@ -342,8 +350,9 @@ class ForecastBody(BaseModel):
     why: str
 
 
-@router.get("/capacity", summary="Headroom")
-def capacity(
+@router.get("/capacity", summary="Headroom", response_model=CapacityBody)
+async def capacity(
+    request: Request,
     ctx: Ctx,
     level: Annotated[
         Level | None, Query(description="What it is told of. The scope itself when left out; halls without a scope.")
@@ -351,12 +360,17 @@ def capacity(
     scope: ScopeQuery = None,
     cursor: Cursor = None,
     limit: Items = 200,
-) -> CapacityBody:
+) -> Response:
     """How much more each rack, row, hall or site may draw: over its ratings and contract, the 80 % of breakers as they
     are now and after the worst loss of any one feed (phase by phase), coolant, liquid cooling without its spare units,
     air, and free positions; and what stops it first.
 
-    Of several racks, headroom is what they may draw more together, filled up one after the other."""
+    Of several racks, headroom is what they may draw more together, filled up one after the other. An answer may be two
+    seconds old."""
+    return await _kept(request, ctx, lambda: _capacity(ctx, level, scope, cursor, limit))
+
+
+def _capacity(ctx: Context, level: Level | None, scope: str | None, cursor: str | None, limit: int) -> CapacityBody:
     picture = ctx.planning.picture()
     level = level or _level(scope or "hall")
     found = _within(picture, units(picture.inventory, picture.network, level), scope)
@@ -371,8 +385,9 @@ def capacity(
     )
 
 
-@router.get("/capacity/stranded", summary="Stranded power")
-def stranded_power(
+@router.get("/capacity/stranded", summary="Stranded power", response_model=list[StrandedBody])
+async def stranded_power(
+    request: Request,
     ctx: Ctx,
     power_kw: Annotated[
         float, Query(description="Of the racks that would use it, kW.", gt=0, le=10_000, examples=[120])
@@ -380,14 +395,18 @@ def stranded_power(
     cooling: Annotated[Cooling, Query(description="How these are cooled.")] = Cooling.LIQUID,
     redundancy: Annotated[Redundancy, Query(description="What they want of their feeds.")] = Redundancy.DOUBLE,
     scope: ScopeQuery = None,
-) -> list[StrandedBody]:
+) -> Response:
     """What is free at the head of the way of power and cannot be used by whole racks of this size, by what keeps it
     from being used, hall by hall. Causes are put in one after the other, in the order feeds, cooling, flow, space,
     size, unknown."""
-    picture = ctx.planning.picture()
-    wanted = Wanted(1, power_kw, cooling, redundancy)
-    halls = _within(picture, units(picture.inventory, picture.network, Level.HALL), scope)
-    return [_stranded(picture, hall, wanted) for hall in halls]
+
+    def make() -> Stranding:
+        picture = ctx.planning.picture()
+        wanted = Wanted(1, power_kw, cooling, redundancy)
+        halls = _within(picture, units(picture.inventory, picture.network, Level.HALL), scope)
+        return Stranding([_stranded(picture, hall, wanted) for hall in halls])
+
+    return await _kept(request, ctx, make)
 
 
 @router.post("/capacity/placement", summary="Where racks fit")
@@ -502,10 +521,14 @@ def whatif(ctx: Ctx, ask: WhatIfAsk) -> WhatIfBody:
     )
 
 
-@router.get("/redundancy", summary="Redundancy right now")
-def redundancy(ctx: Ctx, scope: ScopeQuery = None, limit: Items = 200) -> RedundancyBody:
+@router.get("/redundancy", summary="Redundancy right now", response_model=RedundancyBody)
+async def redundancy(request: Request, ctx: Ctx, scope: ScopeQuery = None, limit: Items = 200) -> Response:
     """Whether 2N or N+1 is true right now: two cords do not count where both come through one feed, where one has no
     voltage, or where the one that is left would be overloaded. Per rack and hall, the weakest point named."""
+    return await _kept(request, ctx, lambda: _redundancy(ctx, scope, limit))
+
+
+def _redundancy(ctx: Context, scope: str | None, limit: int) -> RedundancyBody:
     picture = ctx.planning.picture()
     inside = {
         (unit.site, unit.id) for unit in _within(picture, units(picture.inventory, picture.network, Level.RACK), scope)
@@ -629,6 +652,12 @@ async def forecast(
         days=told.days,
         why=why,
     )
+
+
+async def _kept(request: Request, ctx: Context, make: Callable[[], BaseModel]) -> Response:
+    """An answer that may be KEEP_S old, with its ETag."""
+    version = await run_in_threadpool(lambda: ctx.planning.version)
+    return await answer(request, (version,), ctx.clock.us(), KEEP_S, lambda: (make().model_dump_json().encode(), JSON))
 
 
 def _daily(
@@ -801,21 +830,17 @@ def _limit(limit: Limit) -> LimitBody:
 def _feeds(picture: Picture, rack: int) -> list[FeedBody]:
     network, loads, worst = picture.network, picture.loads, picture.worst
     feeds = network.cord_feed[network.cords_of(rack)].tolist()
-    per_kva = 1000.0 * np.array([1.0 if network.feeds[feed].phases == 1 else 3.0**0.5 for feed in feeds])
     bodies = []
-    for number, feed in enumerate(feeds):
-        amps = per_kva[number] / loads.volts[feed]
-        after = worst.kva[feed] * amps
-        if worst.unsure[feed]:
-            after = np.full(3, np.nan)
+    for feed in feeds:
+        after = np.full(3, np.nan) if worst.unsure[feed] else worst.kva[feed]
         by = int(worst.by[feed])
         thing = network.feeds[feed]
         bodies.append(
             FeedBody(
                 id=thing.id,
                 side=thing.side,
-                now_a=[rounded(one) for one in (loads.feed_kva[feed] * amps).tolist()],
-                failover_a=[rounded(one) for one in after.tolist()],
+                now_a=[rounded(one) for one in phase_amps(network, loads, feed, loads.feed_kva[feed])],
+                failover_a=[rounded(one) for one in phase_amps(network, loads, feed, after)],
                 usable_a=rounded(thing.usable_a),
                 rated_a=rounded(thing.rated_a),
                 measured=bool(loads.feed_measured[feed]),
