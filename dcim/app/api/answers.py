@@ -92,16 +92,33 @@ def _size(body: Body) -> int:
     return len(body.content) + len(body.squeezed or b"")
 
 
-async def answer(request: Request, ctx: Context, keep_s: float, make: Callable[[], tuple[bytes, str]]) -> Response:
-    """The answer to a request that none is kept for (`KeptFirst` has looked): made in a thread, and kept. keep_s: for
-    how long it is right enough, unless the plant changes. make: bytes and media type; what it raises goes to the client
-    as a problem."""
+async def answer(
+    request: Request,
+    key: Hashable,
+    at_us: int,
+    keep_s: float,
+    make: Callable[[], tuple[bytes, str]],
+    *,
+    blind_s: float = 0.0,
+) -> Response:
+    """The answer to a request: the one that is kept for it, or a new one, made in a thread. 304 where the client has it
+    already. key: what of the service's state the answer depends on, beside path and query. keep_s: for how long it is
+    right enough. make: bytes and media type; what it raises goes to the client as a problem. blind_s: for so long
+    `KeptFirst` may give it while the plant is the same, without asking whether `key` is."""
     kept: Answers = request.app.state.answers
-    key = (request.url.path, request.scope["query_string"], ctx.watch.plant.version)
-    at_us = ctx.clock.us()
-    body = await run_in_threadpool(lambda: Body.of(*make()))
-    kept.keep(key, body, at_us + int(keep_s * 1e6))
+    context: Context = request.app.state.context
+    whole = (request.url.path, request.url.query, key)
+    body = kept.find(whole, at_us)
+    if body is None:
+        body = await run_in_threadpool(lambda: Body.of(*make()))
+        kept.keep(whole, body, at_us + int(keep_s * 1e6))
+    if blind_s:
+        kept.keep(_blind(request.scope, context), body, at_us + int(blind_s * 1e6))
     return _respond(body, request.headers.get("if-none-match", ""), request.headers.get("accept-encoding", ""))
+
+
+def _blind(scope: Scope, context: Context) -> Hashable:
+    return scope["path"], scope["query_string"], context.watch.plant.version
 
 
 class KeptFirst:
@@ -117,8 +134,7 @@ class KeptFirst:
             state = scope["app"].state
             context: Context = state.context
             kept: Answers = state.answers
-            key = (scope["path"], scope["query_string"], context.watch.plant.version)
-            body = kept.find(key, context.clock.us())
+            body = kept.find(_blind(scope, context), context.clock.us())
             if body is not None:
                 told = {name: value.decode("latin-1") for name, value in scope["headers"]}
                 response = _respond(body, told.get(b"if-none-match", ""), told.get(b"accept-encoding", ""))
