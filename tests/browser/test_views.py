@@ -228,10 +228,13 @@ def test_what_the_bus_says_stays_text_in_every_view(console: Open) -> None:
     }.items():
         seen.page.goto(seen.url + path)
         expect(main).to_contain_text(text)
-    assert seen.page.evaluate("[window.pwned ?? null, document.querySelectorAll('img, main script').length]") == [
-        None,
-        0,
-    ]
+    link = '<a href="javascript:window.pwned=1">x</a><b>y</b>'
+    hall.names = {77: EVIL, 78: link}
+    seen.page.goto(seen.url + "/#/trend?point=77,78")
+    expect(main.locator(".plot .legend")).to_contain_text(link)
+    assert main.locator(".plot a").count() == 0
+    planted = "document.querySelectorAll('img, main script').length"
+    assert seen.page.evaluate(f"[window.pwned ?? null, {planted}]") == [None, 0]
 
 
 def test_figures_stand_against_their_aims(console: Open) -> None:
