@@ -90,6 +90,7 @@ class StandIn:
         self.alarms: dict[str, Json] = {}
         self.ended: dict[str, list[Json]] = {}
         self.gone: set[int] = set()  # points that are not described any more
+        self.names = {12: "Coolant inventory"}  # of points; the others are a difference of flows
         self.silent_points = False  # no point has a reading in any range
         self.racks: dict[str, Json] = {}
         self.cdus: dict[str, Json] = {}
@@ -698,7 +699,7 @@ def application(hall: StandIn) -> FastAPI:
                 del rows[30:60]  # what nobody measured has no entry
             if hall.silent_points:
                 kept = {name: [] for name in kept}
-            said = {12: "Coolant inventory"}.get(number, "Supply − return")
+            said = hall.names.get(number, "Supply − return")
             unit = "L" if number == 12 else "L/min"
             return {
                 "point": number,

@@ -109,6 +109,8 @@ def test_links_from_messages_open_it(console: Open) -> None:
     expect(seen.page.locator(".goto")).to_have_text("H1-A03")
     seen.page.get_by_role("link", name="Open the console").click()
     expect(seen.page.locator(".side h2")).to_have_text("Leak at rack H1-A03")
+    seen.page.evaluate("location.hash = '#/alarm/leak-H1-A03'")
+    expect(seen.page.locator(".goto")).to_have_text("H1-A03")
     seen.page.goto("about:blank")
     seen.page.goto(seen.url + "/#/alarm/no%20such%2Fone")
     expect(seen.page.locator("main")).to_contain_text("There is no alarm no such/one: the link was cut")

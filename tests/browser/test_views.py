@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
+from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Open
-from tests.browser.stand_in import StandIn
-from tests.browser.test_looks import FAINT, THEMES
+from tests.browser.stand_in import StandIn, transition
+from tests.browser.test_looks import EVIL, FAINT, THEMES
 
 RACK = "/#/rack/demo%2FH1-A03"
 LIBRARY = "/console/lib/plotly.js"
@@ -199,6 +201,40 @@ def test_the_chart_library_comes_late_and_its_trouble_is_told(console: Open) -> 
     expect(main).to_contain_text("A point of this link is not known here")
     page.goto(seen.url + "/#/trend")
     expect(main).to_contain_text("No point is chosen.")
+
+
+def test_what_the_bus_says_stays_text_in_every_view(console: Open) -> None:
+    hall = plant()
+    evil = EVIL.replace("/", "")  # ids have no slash
+    hall.racks["demo/H1-A01"] |= {"name": EVIL, "feeds": [evil], "hall": EVIL, "row": EVIL}
+    hall.cdus["demo/H1-CDU-1"] |= {"name": EVIL}
+    hall.halls[0] |= {"hall": EVIL}
+    hall.raise_alarm(
+        "evil",
+        **dict.fromkeys(("title", "where", "asset_name", "rule"), EVIL),
+        history=[
+            transition("evil", 1, datetime.now(UTC), "activated", "normal", EVIL, 1, by=EVIL, comment=EVIL, why=EVIL)
+        ],
+    )
+    seen = console(hall, "/#/overview")
+    main = seen.page.locator("main")
+    expect(main.locator(".halls")).to_contain_text(EVIL)
+    for path, text in {
+        "/#/loop/demo%2FH1-CDU-1": f"Loop of {EVIL}",
+        "/#/rack/demo%2FH1-A01": f"There is one feed alone: {evil}.",
+        "/#/alarms?show=history": EVIL,
+        f"/#/rack/{quote(EVIL, safe='')}": f"There is no rack {EVIL} here",
+        f"/#/trend?point={quote(EVIL, safe='')}": "No point is chosen.",
+    }.items():
+        seen.page.goto(seen.url + path)
+        expect(main).to_contain_text(text)
+    link = '<a href="javascript:window.pwned=1">x</a><b>y</b>'
+    hall.names = {77: EVIL, 78: link}
+    seen.page.goto(seen.url + "/#/trend?point=77,78")
+    expect(main.locator(".plot .legend")).to_contain_text(link)
+    assert main.locator(".plot a").count() == 0
+    planted = "document.querySelectorAll('img, main script').length"
+    assert seen.page.evaluate(f"[window.pwned ?? null, {planted}]") == [None, 0]
 
 
 def test_figures_stand_against_their_aims(console: Open) -> None:

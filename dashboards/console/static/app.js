@@ -124,6 +124,8 @@ function chooseBeside(id) {
 }
 
 function show() {
+  // A link to one alarm that is followed while the console is open: that page is a document of its own.
+  if (route.page === "alarm" && route.id) return location.replace(`/console/phone.html${location.hash}`);
   const page = here();
   if (page === OPENING) open(route.page);
   main.replaceChildren(...page.main);
