@@ -73,7 +73,7 @@ def test_a_narrower_circuit_and_a_second_pump_are_no_worn_pump(norms: Norms) -> 
 def test_in_a_narrower_circuit_a_worn_pump_is_told_by_its_head(norms: Norms) -> None:
     # The circuit takes 20 % more: a sound pump would give less flow and more head for its speed.
     worn = cdu(flow=0.80 * FLOW, dp=DROP_KPA * 1.2 * 0.80**1.85, filter=8.0 * 0.80**1.85)
-    # Less heat at the same temperatures, as here, is not what a loop with less flow does: its exchanger is told as well.
+    # Less heat at the same temperatures is not what a loop with less flow does: its exchanger is told as well.
     found = next(one for one in look(Cooling(norms), PLANT, worn).findings if one.kind is FindingKind.PUMP_WORN)
     assert any(line.what == "Head for its speed" and line.bearing is Bearing.FOR for line in found.evidence)
     sound = cdu(flow=0.90 * FLOW, dp=DROP_KPA * 1.25 * 0.90**1.85, filter=8.0 * 0.90**1.85)
