@@ -109,6 +109,9 @@ class LimitTable(_Table):
         False,
         description="per_rated_power is true, where the bounds are fractions of the asset's rated power, or false",
     )
+    over_setpoint: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="over_setpoint is a number of kelvins, above 0"
+    )
 
 
 class EscalateTable(_Table):
@@ -471,6 +474,11 @@ def _bounds(limit: LimitTable) -> Iterator[tuple[tuple[str, ...], str]]:
             ("limit", "per_rated_power"),
             f"limit.per_rated_power is true, but {quantity.name} is in {quantity.unit or 'no unit'}, not in kW.",
         )
+    if limit.over_setpoint is not None and (limit.above is None or (quantity is not None and quantity.unit != "°C")):
+        yield (
+            ("limit", "over_setpoint"),
+            "limit.over_setpoint moves the bound above of a temperature with the set-point of its coolant.",
+        )
 
 
 def _blanks(title: str) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -583,6 +591,7 @@ def _build(table: RuleTable) -> Rule:
             side=limit.side,
             part=limit.part,
             per_rated_power=limit.per_rated_power,
+            over_setpoint=limit.over_setpoint,
         ),
         masked_by=frozenset(FindingKind(kind) for kind in table.masked_by),
         explained_by=frozenset(table.explained_by),

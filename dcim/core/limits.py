@@ -27,3 +27,5 @@ class Limit:
     part: str | None = None
     per_rated_power: bool = False
     """The bounds are fractions of the asset's rated power; assets without a rating are unknown, not fine."""
+    over_setpoint: float | None = None
+    """Where the set-point of the coolant that feeds the asset is heard, `above` is no lower than so much over it."""

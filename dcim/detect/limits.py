@@ -17,13 +17,17 @@ from dcim.core.assets import AssetKey
 from dcim.core.findings import Bearing, Detection, Evidence, Finding, FindingKind, Subject, Unknown
 from dcim.core.limits import Limit
 from dcim.core.plant import Plant
-from dcim.core.points import Point
+from dcim.core.points import Loop, Point, Side
 from dcim.core.ports import Needs
 from dcim.core.readings import Quality
 from dcim.core.times import SECOND_US, from_us, to_us
+from dcim.core.topology import Medium
 from dcim.detect.figures import duration, figure
 from dcim.detect.moment import STALE_AFTER_S
 from dcim.detect.traces import Floats, Traces
+
+SETPOINTS = frozenset({"LiquidTemperature", "LiquidTemperatureSpRequest"})
+"""Quantities in which CDUs tell what their supply is to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class _Map:
     """Infinite where there is none; so is below, the other way."""
     below: Floats
     deadband: Floats
+    follows: tuple[tuple[int, npt.NDArray[np.uint32], float], ...]
+    """(row, set-points of its coolant, how far over the highest of them `above` is at least)."""
     unknowable: tuple[Unknown, ...]
     """What no reading could decide: a bound that is a share of a rating that nobody gave, a unit that nobody knows."""
 
@@ -81,6 +87,11 @@ class _Map:
             np.array([row[3] for row in rows], np.float64),
             np.array([row[4] for row in rows], np.float64),
             np.array([row[5] for row in rows], np.float64),
+            tuple(
+                (number, setpoints, limit.over_setpoint)
+                for number, (point, limit, *_) in enumerate(rows)
+                if limit.over_setpoint is not None and len(setpoints := _setpoints(plant, point))
+            ),
             tuple(unknowable),
         )
 
@@ -97,7 +108,10 @@ class Limits:
 
     def adopt(self, limits: Sequence[Limit]) -> None:
         """Looks at these limits from now on. Not to be called while it looks."""
-        self.needs = Needs(frozenset(limit.quantity for limit in limits), timedelta(seconds=self.settings.look_back_s))
+        quantities = frozenset(limit.quantity for limit in limits)
+        if any(limit.over_setpoint is not None for limit in limits):
+            quantities |= SETPOINTS
+        self.needs = Needs(quantities, timedelta(seconds=self.settings.look_back_s))
         self._limits = tuple(limits)
         self._map = _Map.of(Plant(), ())
 
@@ -115,10 +129,13 @@ class Limits:
         value = np.full(len(rows.point), np.nan)
         value[heard] = traces.value[last[heard]]
         usable = ~np.isnan(value)
-        beyond = usable & ((value > rows.above) | (value < rows.below))
-        inside = usable & (value <= rows.above - rows.deadband) & (value >= rows.below + rows.deadband)
+        above = _above(rows, traces)
+        beyond = usable & ((value > above) | (value < rows.below))
+        inside = usable & (value <= above - rows.deadband) & (value >= rows.below + rows.deadband)
         between = np.flatnonzero(usable & ~beyond & ~inside)
-        findings = [self._beyond(row, traces, int(place[row]), at) for row in np.flatnonzero(beyond).tolist()]
+        findings = [
+            self._beyond(row, traces, int(place[row]), float(above[row]), at) for row in np.flatnonzero(beyond).tolist()
+        ]
         unknown = [
             Unknown(FindingKind.LIMIT, rows.subjects[row], self._why(bool(heard[row])))
             for row in np.flatnonzero(~usable).tolist()
@@ -132,12 +149,12 @@ class Limits:
     def _why(self, heard: bool) -> str:
         return "its last reading is missing or bad" if heard else f"no reading for {self.settings.look_back_s:.0f} s"
 
-    def _beyond(self, row: int, traces: Traces, place: int, at: datetime) -> Finding:
+    def _beyond(self, row: int, traces: Traces, place: int, above: float, at: datetime) -> Finding:
         rows, point = self._map, self._map.points[row]
         run = slice(int(traces.starts[place]), int(traces.ends[place]))
         values, times = traces.value[run], traces.time[run]
-        value, high = float(values[-1]), bool(values[-1] > rows.above[row])
-        bound = float(rows.above[row] if high else rows.below[row])
+        value, high = float(values[-1]), bool(values[-1] > above)
+        bound = float(above if high else rows.below[row])
         back = values <= bound - rows.deadband[row] if high else values >= bound + rows.deadband[row]
         out = values > bound if high else values < bound
         cleared = np.flatnonzero(back)
@@ -165,6 +182,34 @@ class Limits:
             confidence=self.settings.doubtful if doubtful else self.settings.sure,
             evidence=tuple(evidence),
         )
+
+
+def _above(rows: _Map, traces: Traces) -> Floats:
+    """The upper bounds as they are now. The highest set-point of the window counts: a loop that is asked to be cooler
+    needs its minutes."""
+    if not rows.follows:
+        return rows.above
+    above = rows.above.copy()
+    for row, setpoints, over in rows.follows:
+        for point in setpoints.tolist():
+            asked = traces.of(point).value
+            above[row] = max(above[row], np.max(asked, where=~np.isnan(asked), initial=-np.inf) + over)
+    return above
+
+
+def _setpoints(plant: Plant, point: Point) -> npt.NDArray[np.uint32]:
+    """What the CDUs that feed a point's asset are asked for."""
+    found = [
+        setpoint.id
+        for cdu in plant.topology.feeders(AssetKey(point.site, point.asset), Medium.COOLANT)
+        for quantity in sorted(SETPOINTS)
+        for setpoint in plant.at(cdu, quantity)
+        if (setpoint.setpoint or setpoint.measures.setpoint)
+        and setpoint.unit_known
+        and setpoint.loop is not Loop.PRIMARY
+        and setpoint.side is not Side.RETURN
+    ]
+    return np.array(found, np.uint32)
 
 
 def _is_for(limit: Limit, point: Point, plant: Plant) -> bool:

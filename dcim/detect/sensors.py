@@ -76,8 +76,12 @@ class SensorsSettings:
     together_share: float = 0.3
     """Of a site's sensors: if so many freeze together, it is what reads them."""
     together_min: int = 20
-    off_share: float = 0.04
-    """By which a rack's heat balance must be off before a meter is named."""
+    off_share: float = 0.035
+    """By which a rack's heat balance must be off before it alone names a meter: means of ten minutes of healthy racks
+    stay within 2.5 %."""
+    both_share: float = 0.03
+    """By which two witnesses must be off that name the same meter: pressure against flow stays within 1 %, feeds and
+    sums of flows within 0.7 %."""
     back_ratio: float = 0.7
     """A verdict on a meter ends below this part of what began it."""
     agree_share: float = 0.02
@@ -554,7 +558,8 @@ class _Look:
         def verdict(ratio: float) -> Bools:
             """[4, racks]: which meter is off, with thresholds times a ratio."""
             off = np.abs(share) >= ratio * settings.off_share
-            by_flow = off & (np.abs(flow) >= ratio * settings.off_share) & agree(share, flow)
+            both = np.abs(share) >= ratio * settings.both_share
+            by_flow = both & (np.abs(flow) >= ratio * settings.both_share) & agree(share, flow)
             # Without a heat balance: pressure against flow, and the sum of all racks against their CDU.
             by_flow |= (
                 (np.abs(flow) >= ratio * settings.off_share)
@@ -566,7 +571,7 @@ class _Look:
             flowing = balance.flow_lpm > 0.0
             alone = flowing & (np.abs(supply_k) >= ratio * settings.supply_alone_k)
             by_inlet = (flowing & (np.abs(supply_k) >= ratio * far_k) & agree(share, by_supply)) | alone
-            by_feeds = off & (np.abs(feeds) >= ratio * settings.off_share) & agree(share, -feeds)
+            by_feeds = both & (np.abs(feeds) >= ratio * settings.both_share) & agree(share, -feeds)
             rest = off & (np.abs(flow) < small) & (np.abs(feeds) < small)
             by_back = rest & (np.abs(supply_k) < 0.5 * settings.supply_k)
             return np.stack([by_flow & ~by_inlet, by_inlet, by_back & ~by_inlet, by_feeds & ~by_flow & ~by_inlet])
@@ -585,7 +590,7 @@ class _Look:
             second = np.where(
                 np.isnan(cdu_by_drop), (fine_racks >= 2) & (strange_racks == 0), agree(cdu_by_drop, cdu_wrong)
             )
-            wrong: Bools = (np.abs(cdu_wrong) >= ratio * settings.off_share) & second
+            wrong: Bools = (np.abs(cdu_wrong) >= ratio * settings.both_share) & second
             return wrong
 
         cdu_found, cdu_standing = cdu_verdict(1.0), cdu_verdict(settings.back_ratio)

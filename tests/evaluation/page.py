@@ -20,7 +20,7 @@ from tests.evaluation.campaigns import FAST, HALL, KNOWN_H, Heard
 PACKAGES = ("dcim", "polars", "numpy", "scikit-learn")
 WHY = {
     "exchanger_leak": "some tenths of a litre an hour, which the level's noise hides for most of its time here",
-    "exchanger_fouling": "squeezed from weeks into hours; its rule waits an hour, and mild ones stay under 15 %",
+    "exchanger_fouling": "squeezed from weeks into hours; its rule waits an hour, and mild ones stay under 8 %",
     "filter_clogging": "squeezed from weeks into hours; under a factor of 1.6 it is not called clogged",
     "flow_meter": "an error of 2 to 3 % is what two healthy meters may differ by",
     "temperature_bias": "an error of 0.3 to 0.5 K is seen in the heat balance, and not always named",

@@ -46,6 +46,7 @@ def test_healthy_meters_are_believed(norms: Norms, seed: int) -> None:
         ("RackLiquidFlow", 1.09 * FLOW_LPM),
         ("RackLiquidSupplyTemperature", 36.4),
         ("RackLiquidSupplyTemperature", 34.3),
+        ("RackLiquidSupplyTemperature", 35.4),
         ("RackLiquidReturnTemperature", 43.9),
         ("RackPower", 0.92 * POWER_KW),
     ],

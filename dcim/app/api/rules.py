@@ -26,6 +26,9 @@ class LimitBody(BaseModel):
     side: str | None
     part: str | None
     per_rated_power: bool = Field(description="The bounds are shares of the asset's rated power.")
+    over_setpoint: float | None = Field(
+        description="K: above is no lower than so much over the set-point of the coolant that feeds the asset."
+    )
 
 
 class EscalationBody(BaseModel):
@@ -81,6 +84,7 @@ def _body(rule: Rule) -> RuleBody:
             side=limit.side,
             part=limit.part,
             per_rated_power=limit.per_rated_power,
+            over_setpoint=limit.over_setpoint,
         ),
         priority=int(policy.priority),
         on_delay_s=policy.on_delay.total_seconds(),

@@ -25,7 +25,7 @@ from dcim.detect.traces import Floats
 class ShiftSettings:
     """How it looks. Lengths are in rows. Chosen on recordings that are not reported on: docs/learned.md."""
 
-    fast_rows: float = 8.0
+    fast_rows: float = 6.0
     """Time constant of the fast mean."""
     slow_rows: float = 80.0
     """Time constant of the slow mean."""
@@ -33,7 +33,7 @@ class ShiftSettings:
     """A column that only drifts has its usual size times the root of 1 + drift; one that is only noise, times 1."""
     reference: float = 2.6
     """What the CUSUM takes off at each row, in usual sizes."""
-    limit: float = 7.0
+    limit: float = 6.0
     """Where the CUSUM finds something, in usual sizes."""
     unusual: float = 3.0
     """From here on a row is unusual, in usual sizes: score 1. Such rows are not learned from."""
