@@ -3,16 +3,33 @@ real one that DCIM_TEST_GRAFANA_URL and _TOKEN name."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import Any
 
 import httpx
 
+from dashboards.grafana.build import bodies
+from dashboards.grafana.client import GrafanaServer
+from dashboards.grafana.sources import Places, sources
+from dashboards.grafana.sync import carry_out, plan
+
 REAL_URL = os.environ.get("DCIM_TEST_GRAFANA_URL", "")
 REAL_TOKEN = os.environ.get("DCIM_TEST_GRAFANA_TOKEN", "")
 WHY_NOT = "DCIM_TEST_GRAFANA_URL names no Grafana to test against"
 TOKEN = "glsa_test"
+
+
+def bring(places: Places, influx_token: str) -> None:
+    """Brings the real one to what the boards are, with data sources that lead to these places."""
+
+    async def run() -> None:
+        server = GrafanaServer(REAL_URL, lambda: REAL_TOKEN)
+        await carry_out(server, await plan(server, bodies(), sources(places), renew=True), influx_token)
+        await server.close()
+
+    asyncio.run(run())
 
 
 class StandIn(httpx.AsyncBaseTransport):

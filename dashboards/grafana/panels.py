@@ -120,16 +120,20 @@ def number(
     every: str = "",
     calc: str = "lastNotNull",
     background: bool = False,
+    nothing: str = "",
 ) -> Panel:
     """One number, or one for each line, in the largest type that fits. It is of the normal hue until a threshold is
-    passed. colors: by legend, where the number is not 0."""
+    passed. colors: by legend, where the number is not 0. nothing: what is shown where there is nothing to show, which
+    is then as it should be."""
     overrides = [
         _override(legend, {"thresholds": steps((0.5, color)), "color": {"mode": "thresholds"}})
         for legend, color in (colors or {}).items()
     ]
     body = _body("stat", title, about, queries, every) | {
         "fieldConfig": {
-            "defaults": _defaults(unit, decimals, low, high, thresholds) | {"mappings": mappings or []},
+            "defaults": _defaults(unit, decimals, low, high, thresholds)
+            | {"mappings": mappings or []}
+            | ({"noValue": nothing} if nothing else {}),
             "overrides": overrides,
         },
         "options": {

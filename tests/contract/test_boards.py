@@ -15,10 +15,11 @@ import pytest
 
 from dashboards.grafana.board import ALARM_TAG, Board
 from dashboards.grafana.build import BOARDS, FOLDER, bodies, text, write
-from dashboards.grafana.panels import Panel
+from dashboards.grafana.panels import Panel, target
 from dashboards.grafana.queries import Query, Source
+from dashboards.grafana.sources import Places
 from dcim.core.times import now
-from tests import influx_real
+from tests import grafana, influx_real
 from tests.boards import Filled, fill, series
 
 UIDS = {board.uid for board in BOARDS}
@@ -267,3 +268,29 @@ def test_figures_are_the_hall_s(influx: influx_real.Buckets, filled: Filled) -> 
     assert 3 < last("dcim-cdu", "Approach") < 12
     assert last("dcim-cdu", "UA of the exchanger") == pytest.approx(4 * 120 / 8.0, rel=0.25)
     assert 0 < last("dcim-rack", "If a feed is lost") < 100
+
+
+# --- a real Grafana in between
+
+
+@pytest.fixture(scope="module")
+def provisioned(influx: influx_real.Buckets) -> str:
+    """The address of a real Grafana whose data sources lead to the filled buckets."""
+    if not grafana.REAL_URL:
+        pytest.skip(grafana.WHY_NOT)
+    grafana.bring(Places(influx.place.url, influx.name, "http://127.0.0.1:8080"), influx.place.token())
+    return grafana.REAL_URL
+
+
+@pytest.mark.parametrize(("panel", "query"), QUESTIONS)
+def test_a_query_finds_rows_through_grafana(panel: Panel, query: Query, provisioned: str, filled: Filled) -> None:
+    began, ended = (str(round(at.timestamp() * 1000)) for at in (filled.start, filled.end))
+    asked = target(query, "A") | {"intervalMs": 60_000, "maxDataPoints": 500}
+    asked["query"] = re.sub(r"\$(?!timeFilter|__interval)\w+", ".*", query.text)
+    body = json.dumps({"from": began, "to": ended, "queries": [asked]}).encode()
+    request = urllib.request.Request(f"{provisioned}/api/ds/query", body, {"Content-Type": "application/json"})
+    request.add_header("Authorization", f"Bearer {grafana.REAL_TOKEN}")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        result = json.load(answer)["results"]["A"]
+    assert "error" not in result, result
+    assert any(column for frame in result["frames"] for column in frame["data"]["values"]), panel.title

@@ -172,6 +172,7 @@ BOARD = Board(
             _event('sum("activated")', "activations", '"seq" > 0', "activated"),
             decimals=0,
             spark=False,
+            nothing="none",
             calc="lastNotNull",
         ),
         number(
@@ -181,6 +182,7 @@ BOARD = Board(
             _event('mean("answered_s")', "answered", '"seq" > 0', "answered_s"),
             decimals=0,
             spark=False,
+            nothing="none",
         ),
         bars(
             "Activations by rule",
