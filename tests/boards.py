@@ -23,6 +23,7 @@ from collectors.codecs.dsx import DsxCodec
 from collectors.codecs.gpu import GpuCodec
 from dcim.app import hall as halls
 from dcim.app.chronicle import Chronicle
+from dcim.core.facts import Fact
 from dcim.core.findings import Detection, FindingKind, Subject
 from dcim.core.ledger import Kind, Ledger, Posting
 from dcim.core.live import Latest
@@ -34,7 +35,7 @@ from dcim.core.readings import Readings, Tier
 from dcim.core.times import to_us
 from dcim.sim.hall import Hall, HallSettings, placements
 from dcim.sim.run import simulate
-from dcim.store.facts import Fact, lines
+from dcim.store.facts import lines
 from dcim.store.line_protocol import Lines, series_of
 from tests.alarms import MemoryJournal, acknowledge, finding
 

@@ -21,12 +21,12 @@ from dcim.app import facts, relations
 from dcim.app.watch import Watch
 from dcim.core.assets import AssetKey
 from dcim.core.errors import DcimError, Permanent, Transient
+from dcim.core.facts import Fact
 from dcim.core.ledger import Ledger
 from dcim.core.pace import Pace
 from dcim.core.ports import Backlog, SourceStatus
 from dcim.core.readings import Tier
 from dcim.core.times import to_us
-from dcim.store.facts import Fact
 
 log = structlog.get_logger()
 

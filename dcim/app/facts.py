@@ -15,14 +15,14 @@ from alerts.engine import AlarmView
 from alerts.lifecycle import Change, Priority, State, Transition
 from dcim.app.hall import STALE_AFTER_S, Hall
 from dcim.core.assets import Asset, AssetKey
+from dcim.core.facts import Fact, Value
 from dcim.core.ledger import Fault, RejectReason, Tally
 from dcim.core.live import NEVER, Latest
+from dcim.core.names import snake
 from dcim.core.pace import Times
 from dcim.core.plant import Plant
 from dcim.core.ports import Backlog, SourceStatus
 from dcim.core.times import SECOND_US, to_us
-from dcim.store.facts import Fact, Value
-from dcim.store.line_protocol import snake
 
 STALE_MAX: Final = 100
 """Assets of which it is told at a time how many of their points are stale."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dcim.app.facts import place
 from dcim.app.hall import STALE_AFTER_S, Hall, Tile
 from dcim.core.assets import Asset, AssetKey
+from dcim.core.facts import Fact, Value
 from dcim.core.inventory import CONTINUOUS_SHARE
 from dcim.core.live import Latest
 from dcim.core.plant import Plant
@@ -21,7 +22,6 @@ from dcim.core.times import SECOND_US
 from dcim.core.topology import Medium
 from dcim.physics.fluids import PG25
 from dcim.physics.hydraulics import heat_carried_kw
-from dcim.store.facts import Fact, Value
 
 BUSY_SHARE = 0.3
 """Below this share of its power limit, a GPU's thermal resistance says more about rounding than about cooling."""

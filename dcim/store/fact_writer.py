@@ -9,8 +9,9 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 
+from dcim.core.facts import Fact
 from dcim.core.readings import Tier
-from dcim.store.facts import Fact, lines
+from dcim.store.facts import lines
 from dcim.store.influx_buckets import names
 from dcim.store.influx_client import InfluxServer
 

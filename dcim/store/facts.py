@@ -1,34 +1,22 @@
 """Facts: what the service itself knows and boards ask for, as InfluxDB line protocol beside the readings.
 
-Lives here: a fact and its text. Not here: which facts there are (dcim.app.facts), their way into a bucket
+Lives here: their text. Not here: the fact (dcim.core.facts), which there are (dcim.app.facts), their way into a bucket
 (fact_writer.py), readings (line_protocol.py)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
+from dcim.core.facts import Fact, Value
 from dcim.store.line_protocol import tag_value
 
 TEXT_MAX: Final = 500
 """Characters of a text that is a field; more is cut."""
 
-Value: TypeAlias = float | int | str
 _SPECIAL = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 _QUOTED = str.maketrans({'"': '\\"', "\\": "\\\\"})
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One row of a measurement. Tags without a value, and fields that are None or not finite, are left out."""
-
-    measurement: str
-    tags: Mapping[str, str]
-    fields: Mapping[str, Value | None]
-    at_us: int
-    """Microseconds UTC."""
 
 
 def lines(facts: Sequence[Fact]) -> bytes:

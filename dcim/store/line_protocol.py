@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from dcim.core.assets import Asset, AssetKey, Placement
+from dcim.core.names import snake
 from dcim.core.points import Point
 from dcim.core.readings import Quality, Readings
 
@@ -44,7 +45,6 @@ _UNKNOWN_UNIT = "unknown_unit"
 _ANONYMOUS = "asset"
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f%\\\ud800-\udfff]")
 _SPECIAL = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +129,6 @@ def tag_value(text: str) -> str:
         return value
     told = hashlib.sha256(raw).hexdigest()
     return f"{raw[: TAG_BYTES_MAX - len(told) - 1].decode(errors='ignore')}~{told}"
-
-
-def snake(name: str) -> str:
-    """A name of the bus in lower case, words joined by "_".
-
-    >>> snake("PowerMeter"), snake("CDU"), snake("Gpu"), snake("")
-    ('power_meter', 'cdu', 'gpu', '')
-    """
-    return "_".join(_WORDS.findall(name)).lower()
 
 
 class Lines:

@@ -20,6 +20,7 @@ from dcim.app.annotator import Annotator, Outcome
 from dcim.app.chronicle import Chronicle
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent, Transient
+from dcim.core.facts import Fact
 from dcim.core.findings import Detection, FindingKind, Subject
 from dcim.core.ledger import Fault, Ledger, RejectReason
 from dcim.core.live import Latest
@@ -28,7 +29,7 @@ from dcim.core.plant import Plant, survey
 from dcim.core.points import Point, PointIndex
 from dcim.core.readings import Quality, Readings, Tier
 from dcim.core.times import to_us
-from dcim.store.facts import TEXT_MAX, Fact, lines
+from dcim.store.facts import TEXT_MAX, lines
 from tests.alarms import T0, acknowledge, at, finding
 from tests.boards import Kept, PagedJournal
 

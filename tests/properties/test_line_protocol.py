@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcim.core.assets import OBJECT_TYPES, Asset, AssetKey, Placement
+from dcim.core.names import snake
 from dcim.core.points import Loop, Point, Side
 from dcim.core.quantities import QUANTITIES
 from dcim.core.readings import Quality, Readings
@@ -26,7 +27,6 @@ from dcim.store.line_protocol import (
     Series,
     point_tag,
     series_of,
-    snake,
     tag_value,
     unknown,
 )
