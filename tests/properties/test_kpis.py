@@ -48,6 +48,9 @@ def test_delays_are_those_of_the_life_cycle(gaps: list[int], on_s: int, off_s: i
     assert told == lifecycle(times, on_s, off_s, end)
 
 
+@example(gaps=[1, 90, 150, 150], on_s=100, off_s=60)  # the first is never told
+@example(gaps=[1, 150, 10, 90, 150], on_s=100, off_s=60)  # the second is joined to what stands
+@example(gaps=[1, 90, 10, 150, 150], on_s=100, off_s=60)  # the first is told with the second
 @settings(max_examples=examples(40), deadline=None)
 @given(
     gaps=st.lists(st.sampled_from([1, 10, 30, 59, 61, 90, 150]), max_size=10),
