@@ -20,7 +20,7 @@ import numpy as np
 from dcim.capacity.meters import Meter, flow_meter, gpus_by_rack, meter, meters, read
 from dcim.capacity.provenance import Figure, FigureKind, Period, missing
 from dcim.capacity.scopes import Layout, Scope
-from dcim.capacity.spans import Floats, Grid, Joined, add_up
+from dcim.capacity.spans import Floats, Grid, Joined, add_up, average, means
 from dcim.core.assets import AssetKey
 from dcim.core.inventory import FactorStep
 from dcim.core.times import to_us
@@ -62,6 +62,8 @@ class Survey:
     sides: Mapping[Side, tuple[Meter, ...]]
     unmetered: Mapping[Side, tuple[str, ...]]
     """Ids that were named or belong to it, and are measured by nothing."""
+    intake: tuple[int, ...]
+    """Set points of air temperature."""
     points: tuple[int, ...]
 
 
@@ -90,8 +92,15 @@ def survey(layout: Layout, boundary: Boundary) -> Survey:
     put("reuse", {key.id: meter(plant, key, "liquid_cooling") for key in named(boundary.reuse)})
     heat = meters(plant, racks, "liquid_cooling")
     put("liquid", {key.id: one for key, one in heat.items()})
-    points = sorted({point for side in sides.values() for one in side for point in one.points})
-    return Survey(layout, boundary, sides, unmetered, tuple(points))
+    intake = tuple(
+        point.id
+        for point in plant.of("AirTemperature")
+        if point.setpoint
+        and point.site == scope.site
+        and scope.hall in {"", layout.place[AssetKey(point.site, point.asset)][0]}
+    )
+    points = sorted({*intake, *(point for side in sides.values() for one in side for point in one.points)})
+    return Survey(layout, boundary, sides, unmetered, intake, tuple(points))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,8 @@ class Balance:
     """The sides of a boundary over a period, and what is made of them."""
 
     def __init__(self, of: Survey, points: Grid, period: Period) -> None:
-        self._of, self._period = of, period
+        self._of, self._points, self._period = of, points, period
+        self._row_of = {point: row for row, point in enumerate(of.points)}
         self._sides = {side: self._flow(side, points) for side in SIDES}
         self._starts = np.maximum(points.steps.edges[:-1], to_us(period.start))
 
@@ -132,8 +142,7 @@ class Balance:
         found, lacking = self._of.sides[side], self._of.unmetered[side]
         if not found:
             return None
-        row_of = {point: row for row, point in enumerate(self._of.points)}
-        rows, measured = read(found, points, row_of)
+        rows, measured = read(found, points, self._row_of)
         joined: Joined = add_up(rows)
         if side == "water":
             joined = joined._replace(grid=joined.grid.times(60.0))
@@ -217,6 +226,34 @@ class Balance:
 
     def _pct(self, share: float) -> float:
         return min(max(100.0 * share, 0.0), 100.0)
+
+    def waste_heat_c(self) -> Figure:
+        """Temperature at which heat is passed on: that of the warm side of the streams, weighted by their heat."""
+        found = self._of.sides["reuse"]
+        if not found:
+            return self._absent("reuse", "°C")
+        rows, _ = read(found, self._points, self._row_of)
+        warm = self._points.mean[[self._row_of[one.points[2]] for one in found]]
+        heat = np.where(np.isnan(rows.mean) | np.isnan(warm) | (rows.mean <= 0.0), 0.0, rows.mean * rows.cover)
+        boundary = ", ".join(one.boundary for one in found[:5])
+        if heat.sum() <= 0.0:
+            return missing("°C", self._period, boundary, "no heat was passed on in the period")
+        known = float(np.minimum(rows.cover, 1.0).sum() / (self._points.within.sum() * len(found)))
+        value = float((heat * np.nan_to_num(warm)).sum() / heat.sum())
+        why = "of the warm side, weighted by heat"
+        return Figure(value, "°C", FigureKind.MEASURED, self._pct(known), self._period, boundary, why)
+
+    def intake_c(self) -> Figure:
+        """Mean set point of the air that the IT takes in."""
+        scope = self._of.boundary.scope.name
+        if not self._of.intake:
+            return missing("°C", self._period, scope, "no set point of an air temperature is described")
+        joined = average(self._points.rows([self._row_of[point] for point in self._of.intake]))
+        value = float(means(joined.grid)[0])
+        boundary = f"{scope}, {len(self._of.intake)} set points"
+        if np.isnan(value):
+            return missing("°C", self._period, boundary, "nothing was read in the period")
+        return Figure(value, "°C", FigureKind.MEASURED, self._pct(joined.measured), self._period, boundary)
 
     def label(self, name: str, figure: Figure) -> str:
         """What a figure over this period may be called."""
@@ -365,8 +402,8 @@ def yearly(of: Survey, points: Grid, period: Period) -> list[ReportLine]:
         ReportLine("WIN", "water input", _scaled(water, 0.001, "m³")),
         ReportLine("WIN-POT", "potable water input", asked("m³", "meters do not tell which water is potable")),
         ReportLine("EREUSE", "waste heat reused", reused),
-        ReportLine("TWH", "average temperature of the waste heat", asked("°C", "not derived from readings yet")),
-        ReportLine("TIN", "average set point of the IT's intake air", asked("°C", "not derived from readings yet")),
+        ReportLine("TWH", "average temperature of the waste heat", balance.waste_heat_c()),
+        ReportLine("TIN", "average set point of the IT's intake air", balance.intake_c()),
         ReportLine("CDD", "cooling degree days", asked("K·d", "no weather is known here")),
         ReportLine("ERES-TOT", "renewable energy consumption", _multiplied(energy, ref)),
         ReportLine("ERES-GOO", "of it, by guarantees of origin", asked("kWh", bought)),

@@ -137,6 +137,7 @@ def test_the_yearly_report():
     value = {line.symbol: line.figure.value for line in report}
     assert (value["PDIT"], value["SDC"]) == (600, 1200)
     assert value["EDC"] == pytest.approx(240 * 8760)
+    assert (value["TWH"], value["TIN"]) == (pytest.approx(50.0), None)
     assert value["WIN"] == pytest.approx(5 * 60 * 8760 / 1000)
     assert value["ERES-TOT"] == pytest.approx(0.4 * 240 * 8760)
     assert (value["PUE"], value["REF"]) == (pytest.approx(1.2), pytest.approx(0.4))

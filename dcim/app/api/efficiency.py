@@ -27,7 +27,8 @@ from dcim.core.topology import Medium
 
 router = APIRouter(tags=["efficiency"], responses=RESPONSES)
 
-KEEP_S = 60.0
+KEEP_S, BLIND_S = 60.0, 10.0
+"""For how long an answer is given again, and for how long without looking whether the inventory is the same."""
 REPORT_FROM_KW = 500.0
 """Installed IT power from which Delegated Regulation (EU) 2024/1364 asks for a report."""
 
@@ -125,7 +126,9 @@ async def efficiency(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _efficiencies)
 
-    return await answer(request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make)
+    return await answer(
+        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 @router.get("/cost", summary="What it costs", response_model=None, responses=_TABLES)
@@ -148,7 +151,9 @@ async def cost(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _costs)
 
-    return await answer(request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make)
+    return await answer(
+        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 @router.get(
@@ -199,7 +204,9 @@ async def yearly_report(
             return as_table(pl.DataFrame(told, schema=_LINE, strict=False), "csv")
         return _page(body).encode(), HTML
 
-    return await answer(request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make)
+    return await answer(
+        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 def _sites_and_halls(layout: Layout, names: list[str], field: str = "query.scope") -> list[Scope]:

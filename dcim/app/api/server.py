@@ -34,7 +34,7 @@ from dcim.app.api import (
     utilization,
     work,
 )
-from dcim.app.api.answers import Answers
+from dcim.app.api.answers import Answers, KeptFirst
 from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 
@@ -97,6 +97,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
 
     app.mount("/console", StaticFiles(directory=PAGES), name="console")
 
+    app.add_middleware(KeptFirst)
     app.add_middleware(_Headers)
     app.add_middleware(GZipMiddleware, minimum_size=1_024)
     app.add_middleware(

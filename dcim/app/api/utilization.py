@@ -36,8 +36,9 @@ ANSWERS_MAX = 20_000
 """Scopes that one answer is about, after grouping."""
 VALUES_MAX = 500_000
 """Values of all series of one answer."""
-KEEP_S, KEEP_NOW_S = 60.0, 10.0
-"""For how long an answer is given again; the second where it says what is now."""
+KEEP_S, KEEP_NOW_S, BLIND_S = 60.0, 10.0, 10.0
+"""For how long an answer is given again; the second where it says what is now, the third without looking whether the
+inventory is the same."""
 
 
 class ScopeBody(BaseModel):
@@ -224,7 +225,9 @@ async def utilization(
         return _make(ctx, layout, chosen, asked, _Wanted(resource, group_by, stats, compare, total, step, format))
 
     keep_s = KEEP_NOW_S if "now" in stats and resource != "space" else KEEP_S
-    return await answer(request, (layout.plant.version, asked.period), ctx.clock.us(), keep_s, make)
+    return await answer(
+        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), keep_s, make, blind_s=BLIND_S
+    )
 
 
 class _Wanted(NamedTuple):
