@@ -39,7 +39,14 @@ Items = Annotated[int, Query(description="How many items at most.", ge=1, le=2_0
 async def kept(request: Request, ctx: Context, make: Callable[[], BaseModel], keep_s: float = KEEP_S) -> Response:
     """An answer with its ETag, given again for keep_s seconds while the inventory is the same."""
     version = await run_in_threadpool(lambda: ctx.planning.version)
-    return await answer(request, (version,), ctx.clock.us(), keep_s, lambda: (make().model_dump_json().encode(), JSON))
+    return await answer(
+        request,
+        (version,),
+        ctx.clock.us(),
+        keep_s,
+        lambda: (make().model_dump_json().encode(), JSON),
+        blind_s=min(keep_s, KEEP_S),
+    )
 
 
 def within(picture: Picture, found: list[Unit], scope: str | None) -> list[Unit]:
