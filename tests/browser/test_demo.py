@@ -21,10 +21,9 @@ VIEWS = {
     "#/rack/demo%2FH1-A01": ".gpu[data-q]",
     "#/alarms?show=history": "tbody tr:visible",
     "#/kpis?days=1": "tbody tr:visible",
-    "#/capacity": "main h1",
     "#/quality": ".ledger .sum",
 }
-"""Every view, and what shows that it has live data."""
+"""Views, and what shows that each has live data."""
 
 
 @pytest.fixture

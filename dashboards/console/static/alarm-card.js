@@ -6,15 +6,14 @@ import * as acts from "./acts.js";
 import { get } from "./api.js";
 import { steps } from "./checklist.js";
 import { attr, el, keyed, mark, setMark, text } from "./dom.js";
-import { many, stamp, time, utc, zone } from "./format.js";
-import { timeToLimit, words } from "./names.js";
+import { many, stamp, utc, zone } from "./format.js";
+import { timeToLimit } from "./names.js";
 import { setButton } from "./alarm-list.js";
 import { address } from "./route.js";
+import { SIGN, SPOKEN, log } from "./story.js";
 import { putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
-export const SIGN = { for: "+", against: "−", ruled_out: "✕", unknown: "?" };
-export const SPOKEN = { for: "speaks for it", against: "speaks against it", ruled_out: "ruled out", unknown: "cannot tell" };
 const COMMENT_MAX = 500;
 
 export class AlarmCard {
@@ -301,25 +300,9 @@ export class AlarmCard {
   }
 }
 
-/** Makes a list tell a history, oldest first. */
-export function log(list, history) {
-  keyed(
-    list,
-    history,
-    (change) => change.seq,
-    (change) => el("li", {}, time(change.at), ` ${told(change)}`),
-  );
-}
-
 const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 function optional(node, sentence) {
   text(node, sentence || "");
   node.hidden = !sentence;
-}
-
-/** One line of history: what happened, who did it and what they said, or why the product did it. */
-export function told({ change, by, comment, why, priority }) {
-  const what = by ? `${words(change).toLowerCase()} by ${by}` : `${words(change).toLowerCase()}, priority ${priority}`;
-  return [what, comment && `“${comment}”`, why].filter(Boolean).join(": ");
 }

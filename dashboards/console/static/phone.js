@@ -4,7 +4,6 @@
 
 import { Acknowledging } from "./acknowledge.js";
 import * as acts from "./acts.js";
-import { SIGN, SPOKEN, log, told } from "./alarm-card.js";
 import * as api from "./api.js";
 import { steps } from "./checklist.js";
 import * as clock from "./clock.js";
@@ -12,6 +11,7 @@ import { attr, el, keyed, mark, setMark, text } from "./dom.js";
 import { MISSING, TimeSince, stamp, wholeAge } from "./format.js";
 import { timeToLimit } from "./names.js";
 import { address, parse } from "./route.js";
+import { SIGN, SPOKEN, log, told } from "./story.js";
 import { Store, putAside, returned, stateWords, unacknowledged } from "./store.js";
 import { Trend } from "./trend.js";
 
