@@ -76,9 +76,9 @@ class SensorsSettings:
     together_share: float = 0.3
     """Of a site's sensors: if so many freeze together, it is what reads them."""
     together_min: int = 20
-    off_share: float = 0.035
+    off_share: float = 0.04
     """By which a rack's heat balance must be off before it alone names a meter: means of ten minutes of healthy racks
-    stay within 2.5 %."""
+    stay within 2.5 %, and where a load step leaves few of them, once in a rack-month came to over 3.5 %."""
     both_share: float = 0.03
     """By which two witnesses must be off that name the same meter: pressure against flow stays within 1 %, feeds and
     sums of flows within 0.7 %."""

@@ -10,7 +10,7 @@ from dcim.detect.scoring import Alarm, Event
 from dcim.sim.faults import KINDS
 from dcim.sim.hall import Hall
 from tests.evaluation import campaigns, page
-from tests.evaluation.campaigns import DEVICES, FAST, LAST, LOOPS, PAIR, SMALL, START, Heard
+from tests.evaluation.campaigns import DEVICES, FAST, HALL, HARMLESS, LAST, LOOPS, PAIR, SMALL, START, Heard
 
 SEEDS = (1_000, 1_001, 1_002)
 
@@ -35,6 +35,17 @@ def test_one_thing_at_a_time_in_each_loop_and_severities_cover_their_range() -> 
     assert of is not None
     thirds = [int(3 * math.log(size / of.low) / math.log(of.high / of.low)) for size in leaks if size]
     assert thirds == [0, 1, 2]
+
+
+def test_what_stays_well_has_each_thing_that_is_no_fault_in_each_loop() -> None:
+    hall = Hall(HALL)
+    loops = [list(HARMLESS)] * len(hall.cdus)
+    told, _ = campaigns._in_turn(hall, loops, (), 1_000, SEEDS, 3_600.0)
+    assert not any(one.turns[0].harmful for one in told.events)
+    harmless = {kind for kind, of in KINDS.items() if not of.harmful}
+    for loop in range(len(hall.cdus)):
+        here = [one for one in told.events if campaigns._loop(hall, one.turns[0].place) in (loop, None)]
+        assert {one.turns[0].kind for one in here} == harmless
 
 
 def test_the_same_seed_gives_the_same_timetable_and_another_one_another() -> None:
