@@ -13,8 +13,7 @@ from prometheus_client.registry import Collector
 
 from alerts.outbox import Outbox
 from dcim.app.annotator import Annotator
-from dcim.app.api.context import Context
-from dcim.app.chronicle import Chronicle
+from dcim.app.api.context import Context, FactsTold
 from dcim.app.upkeep import Upkeep
 from dcim.core.times import SECOND_US, from_us
 
@@ -117,7 +116,7 @@ def _notices(outbox: Outbox) -> Iterator[Metric]:
     yield from (sent, retried, dead, waiting)
 
 
-def _facts(chronicle: Chronicle) -> Iterator[Metric]:
+def _facts(chronicle: FactsTold) -> Iterator[Metric]:
     yield CounterMetricFamily("dcim_facts_written", "Facts for boards that the server took.", value=chronicle.written)
     yield CounterMetricFamily(
         "dcim_facts_dropped", "Facts for boards that could not be written.", value=chronicle.dropped

@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from alerts.engine import Engine
 from alerts.outbox import Outbox
 from dcim.app.annotator import Annotator
-from dcim.app.chronicle import Chronicle
 from dcim.app.clock import Clock
 from dcim.app.condition import Condition
 from dcim.app.hub import Hub
@@ -23,6 +22,17 @@ from dcim.app.watch import Watch
 from dcim.core.ledger import Ledger
 from dcim.core.pace import Pace
 from dcim.core.ports import SourceStatus, TelemetryStore
+
+
+class FactsTold(Protocol):
+    """What can be asked of whoever writes facts for boards."""
+
+    written: int
+    """Facts that the server took since the service runs."""
+    dropped: int
+    """Facts that were let go."""
+    failing: str
+    """What was wrong the last time, in words; empty where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Context:
     clock: Clock
     started: datetime
     outbox: Outbox
-    chronicle: Chronicle | None = None
+    chronicle: FactsTold | None = None
     """None where no server of the store's is asked by boards."""
     annotator: Annotator | None = None
     """None where no Grafana is told of alarms."""
