@@ -53,6 +53,8 @@ class Layout:
     """Of sites, halls and rows; a rack that the bus never spoke of is among them where the inventory has it."""
     place: Mapping[AssetKey, tuple[str, str]] = field(default_factory=dict)
     """Hall and row of an asset; "" where nobody said."""
+    number: int = 0
+    """Another one for each layout of a service."""
 
     def racks_in(self, scope: Scope) -> tuple[AssetKey, ...]:
         """The racks of a scope: itself where it is one, those that a CDU or a meter feeds where it is one of these."""

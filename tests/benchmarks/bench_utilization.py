@@ -123,7 +123,7 @@ with socket.create_connection(("127.0.0.1", port)) as link:
 """
 
 
-async def rate(url: str, query: str, count: int = 500) -> float:
+async def rate(url: str, query: str, count: int = 200) -> float:
     """Answers that are kept, in a second of this process's processor, to a client in a process of its own."""
     port = url.rstrip("/").rpartition(":")[2]
     begun = time.process_time()

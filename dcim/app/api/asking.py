@@ -4,6 +4,7 @@ Lives here: parameters, and the way from them to scopes and periods; problems in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -68,7 +69,8 @@ class Layouts:
         """The layout of both."""
         made = self._made
         if made is None or made.plant is not plant or made.inventory is not inventory:
-            self._made = made = lay_out(plant, inventory)
+            number = made.number + 1 if made is not None else 1
+            self._made = made = replace(lay_out(plant, inventory), number=number)
         return made
 
 

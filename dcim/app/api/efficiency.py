@@ -126,9 +126,7 @@ async def efficiency(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _efficiencies)
 
-    return await answer(
-        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
-    )
+    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
 
 
 @router.get("/cost", summary="What it costs", response_model=None, responses=_TABLES)
@@ -151,9 +149,7 @@ async def cost(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _costs)
 
-    return await answer(
-        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
-    )
+    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
 
 
 @router.get(
@@ -204,9 +200,7 @@ async def yearly_report(
             return as_table(pl.DataFrame(told, schema=_LINE, strict=False), "csv")
         return _page(body).encode(), HTML
 
-    return await answer(
-        request, (layout.plant.version, id(layout), asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
-    )
+    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
 
 
 def _sites_and_halls(layout: Layout, names: list[str], field: str = "query.scope") -> list[Scope]:
