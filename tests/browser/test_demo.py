@@ -21,6 +21,7 @@ VIEWS = {
     "#/rack/demo%2FH1-A01": ".gpu[data-q]",
     "#/alarms?show=history": "tbody tr:visible",
     "#/kpis?days=1": "tbody tr:visible",
+    "#/capacity": "main tbody tr",
     "#/quality": ".ledger .sum",
 }
 """Views, and what shows that each has live data."""

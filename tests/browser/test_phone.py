@@ -55,7 +55,7 @@ def test_it_leads_there_and_is_acknowledged_with_a_thumb(console: Open) -> None:
     expect(button).to_be_hidden()
     assert hall.posted == [{"id": "leak-H1-A03", "by": "night shift"}]
     assert not [path for path in hall.requests if path in {"/api/v1/stream", "/api/v1/hall"}], "it polls"
-    # With what a browser had begun to fetch of the console before it was sent on; trend and alarm want their part.
+    # With what the browser had begun to fetch of the console before it was sent on; trend and alarm want their part.
     assert bytes_of(seen) < BYTES_MAX / 3
 
 

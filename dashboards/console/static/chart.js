@@ -66,7 +66,7 @@ export class Chart {
     this.#store = store;
     this.#route = route;
     this.range = new Range(route);
-    this.save = el("button", { type: "button", click: () => this.#save(name) }, "CSV");
+    this.save = el("button", { type: "button", disabled: true, click: () => this.#save(name) }, "CSV");
     this.word = el("p.sub", { role: "status" });
     this.told = el("p.sub");
     this.plot = el("div.plot", { role: "img", hidden: true });
@@ -87,6 +87,7 @@ export class Chart {
     if (key === this.#key) return;
     this.#key = key;
     this.#series = [];
+    this.save.disabled = true;
     this.plot.hidden = true;
     text(this.told, "");
     text(this.word, wrong || (points.length ? "Asking for the readings." : "No point is chosen."));
@@ -114,6 +115,7 @@ export class Chart {
       if (key !== this.#key) return;
       this.#answer = answer;
       this.#series = answer.series.filter((one) => one.values.some((v) => typeof v === "number"));
+      this.save.disabled = !this.#series.length;
       if (!this.#series.length) {
         this.plot.hidden = true;
         this.#drawn = false;
