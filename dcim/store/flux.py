@@ -111,7 +111,9 @@ data |> filter(fn: (r) => {_QUALITY}) |> last() {_give("quality")}"""
 
 def presence(bucket: str, points: Sequence[str] | None, span: Span) -> str:
     """The times of all that there is of these points, or of any point. Answered by `answered`, without values."""
-    data = _range(bucket, span) if points is None else _points(bucket, points, span)
+    # Facts for boards lie in the bucket too; they have no point.
+    any_point = f"{_range(bucket, span)} |> filter(fn: (r) => exists r.point)"
+    data = any_point if points is None else _points(bucket, points, span)
     return f'{data} |> keep(columns: ["point", "_time"])'
 
 
