@@ -34,6 +34,8 @@ class Answer:
     take: bool = False
 
 
+_FIELD = re.compile(r'([^,="]+)=("(?:\\.|[^"\\])*"|[^,]*)')
+
 TAKE = Answer(take=True)
 BREAK = Answer(0)
 """Takes nothing, and closes the connection."""
@@ -191,8 +193,9 @@ class InfluxFaults:
             return answer or TAKE
 
     def _take(self, line: str) -> None:
-        head, fields, time = re.split(r"(?<!\\) ", line)
-        given = dict(pair.split("=", 1) for pair in fields.split(","))
+        head, rest = re.split(r"(?<!\\) ", line, maxsplit=1)
+        fields, _, time = rest.rpartition(" ")
+        given = dict(_FIELD.findall(fields))
         there = self.rows.setdefault((head, int(time)), {})
         if any(there.get(name, value) != value for name, value in given.items()):
             self.changed.append(line)
@@ -210,7 +213,7 @@ class InfluxFaults:
             rows = [
                 (re.search(r"point=([^,]+)", head)[1], time, dict(fields))  # type: ignore[index]
                 for (head, time), fields in sorted(self.rows.items())
-                if start <= time < stop
+                if start <= time < stop and ",point=" in head  # facts for boards have none, and are no readings
             ]
         rows = [row for row in rows if not points or row[0] in points]
         if 'name: "value"' not in flux:

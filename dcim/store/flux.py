@@ -46,6 +46,8 @@ STEPS: Final[Mapping[str, pl.DataType]] = {
 
 _USABLE = f'r._field != "{QUALITY_FIELD}" and r._field !~ /{BAD_SUFFIX}$/'
 _QUALITY = f'r._field == "{QUALITY_FIELD}"'
+_READING = "exists r.point"
+"""Facts for boards lie in the same bucket, and have no point."""
 _TIME = pl.col("_time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC").alias("time")
 
 
@@ -104,14 +106,15 @@ data |> filter(fn: (r) => {_QUALITY}) {_give("quality")}"""
 
 def newest(bucket: str) -> str:
     """The last value and the last quality of every series. Answered by `answered`."""
-    return f"""data = from(bucket: {text(bucket)}) |> range(start: {instant(0)}, stop: {instant(END_US)})
+    return f"""data = {_range(bucket, (0, END_US))} |> filter(fn: (r) => {_READING})
 data |> filter(fn: (r) => not ({_QUALITY})) |> last() {_give("value")}
 data |> filter(fn: (r) => {_QUALITY}) |> last() {_give("quality")}"""
 
 
 def presence(bucket: str, points: Sequence[str] | None, span: Span) -> str:
     """The times of all that there is of these points, or of any point. Answered by `answered`, without values."""
-    data = _range(bucket, span) if points is None else _points(bucket, points, span)
+    any_point = f"{_range(bucket, span)} |> filter(fn: (r) => {_READING})"
+    data = any_point if points is None else _points(bucket, points, span)
     return f'{data} |> keep(columns: ["point", "_time"])'
 
 

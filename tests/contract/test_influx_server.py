@@ -23,7 +23,7 @@ from dcim.core.ledger import DeadLetter, RejectReason
 from dcim.core.ports import Aggregate, Appended
 from dcim.core.readings import Readings, Tier
 from dcim.core.times import from_us, now, to_us
-from dcim.store import influx, influx_client
+from dcim.store import flux, influx, influx_client
 from dcim.store.influx import InfluxStore
 from dcim.store.influx_buckets import carry_out, names, plan
 from dcim.store.influx_client import InfluxServer
@@ -420,3 +420,12 @@ def test_an_outage_in_the_middle_of_it_all(buckets: Buckets, tmp_path: Path) -> 
             assert store.window(*window).equals(model.window(*window))
     finally:
         bridge.close()
+
+
+def test_facts_beside_readings_are_no_readings_where_any_point_is_asked_for(buckets: Buckets) -> None:
+    """They have no point, and some have texts: an answer that told of them could not be read."""
+    at_us = to_us(now()) - 60_000_000
+    buckets.write(f'rack,point=p power_kw=1 {at_us}\nalarm,site=titan title="a b",open=1 {at_us}\n')
+    for question in (flux.presence(buckets.name, None, (at_us - 1, at_us + 1)), flux.newest(buckets.name)):
+        told = flux.answered(buckets.ask(lambda server, asked=question: server.query(asked, 30.0)))  # type: ignore[misc]
+        assert told["point"].to_list() == ["p"]
