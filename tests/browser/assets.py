@@ -130,6 +130,7 @@ def body(asset: Json, kind: str, measured: list[tuple[Json, float | None, str | 
         "hall": asset["hall"],
         "row": asset["row"],
         "position": asset.get("position"),
+        "rack_unit": None,
         "rated_power_kw": asset.get("rated_power_kw"),
         "within": "",
         "points": len(measured),
