@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize(("name", "examples"), [("line_protocol", 3), ("sift", 2)])
+@pytest.mark.parametrize(("name", "examples"), [("line_protocol", 2), ("facts", 1), ("sift", 2)])
 def test_examples(name: str, examples: int) -> None:
     outcome = doctest.testmod(importlib.import_module(f"dcim.store.{name}"))
     assert outcome.attempted >= examples
