@@ -442,6 +442,8 @@ class _Look:
         drop = self.wide.means(cdus.filters)
         k = restriction(np.where(drop >= settings.filter_kpa_min, drop, np.nan), self.flow[cdus.filter_cdu])
         k = median(k, settings.bins_min)
+        # Where that is known, both are: their last bins alone may hold nothing.
+        drop_kpa, flow_lpm = median(drop, settings.bins_min), median(self.flow, settings.bins_min)
         norm = self.norms.of("filter restriction", cdus.filters, settings.ready_s)
         times = k / norm
         self.filter_times = np.full(len(cdus.assets), np.nan)
@@ -461,11 +463,11 @@ class _Look:
                 score=float(times[row]),
                 confidence=0.85,
                 evidence=(
-                    Evidence(point.name, figure(float(drop[row, -1]), "kPa"), point=point.id),
+                    Evidence(point.name, figure(float(drop_kpa[row]), "kPa"), point=point.id),
                     Evidence("Restriction, ΔP/V̇ⁿ", f"{times[row]:.2f} times its norm"),
                     Evidence(
                         "More flow",
-                        f"{figure(float(self.flow[cdu, -1]), 'L/min')}, taken out",
+                        f"{figure(float(flow_lpm[cdu]), 'L/min')}, taken out",
                         Bearing.RULED_OUT,
                         int(cdus.flow[cdu]),
                     ),
