@@ -602,18 +602,18 @@ class Client:
         return cast("Report", self.get("/efficiency/report", site=site, year=year))
 
     def jobs(self, site: str, records: str) -> Jobs:
-        """Energy of jobs and tenants: POST /work/jobs. records: Slurm's accounting, 64 kB at most."""
-        told = self._ask("POST", "/work/jobs", {"site": site}, content=records.encode(), media="text/csv")
+        """Energy of jobs and tenants: POST /workloads/jobs. records: Slurm's accounting, 64 kB at most."""
+        told = self._ask("POST", "/workloads/jobs", {"site": site}, content=records.encode(), media="text/csv")
         return cast("Jobs", told.json())
 
     def pods(self, before: str, after: str) -> Pods:
-        """Energy of pods between two texts of dcgm-exporter: POST /work/pods."""
-        return cast("Pods", self._ask("POST", "/work/pods", {}, json={"before": before, "after": after}).json())
+        """Energy of pods between two texts of dcgm-exporter: POST /workloads/pods."""
+        return cast("Pods", self._ask("POST", "/workloads/pods", {}, json={"before": before, "after": after}).json())
 
     def serving(self, scope: str, before: str, after: str, start: datetime, end: datetime) -> Serving:
-        """Tokens per joule and cost per query between two texts of inference servers: POST /work/serving."""
+        """Tokens per joule and cost per query between two texts of inference servers: POST /workloads/serving."""
         body = {"scope": scope, "before": before, "after": after, "start": _said(start), "end": _said(end)}
-        return cast("Serving", self._ask("POST", "/work/serving", {}, json=body).json())
+        return cast("Serving", self._ask("POST", "/workloads/serving", {}, json=body).json())
 
     def get(self, path: str, **asked: Any) -> Any:
         """Any question of the API: its JSON answer. path: behind /api/v1. asked: its parameters; those that are None

@@ -188,8 +188,8 @@ def translate(error: BaseException, url: str, call: str = "") -> DcimError:
 
 def _translate_answer(answer: Answered, url: str, call: str) -> DcimError:
     status, told = answer.status, answer.message or "no word of why"
-    if status in _TODO:
-        what, todo = _TODO[status]
+    if status in _HELPS:
+        what, todo = _HELPS[status]
         return Permanent(f"{what} ({call}: {told})", where=url, todo=todo)
     if status in {408, 425, 429} or status >= 500:
         return Transient(f"it answers {status} to {call}: {told}", where=url, todo="See its log, and try again")
@@ -198,7 +198,7 @@ def _translate_answer(answer: Answered, url: str, call: str) -> DcimError:
     return Permanent(f"it answers {status} to {call}: {told}", where=url, todo="See its log")
 
 
-_TODO: Final[Mapping[int, tuple[str, str]]] = {
+_HELPS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("it does not know the token", "Make a token for a service account there, and put it into the token's file"),
     403: (
         "the token may not do that",

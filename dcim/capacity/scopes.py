@@ -6,10 +6,9 @@ here: what is measured in them (meters.py)."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.inventory import Inventory
@@ -18,7 +17,6 @@ from dcim.core.topology import Medium
 
 ScopeKind = Literal["site", "hall", "row", "asset"]
 Grouping = Literal["none", "site", "hall", "row", "rack", "cdu"]
-GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 
 
 class Scope(NamedTuple):
@@ -83,10 +81,6 @@ class Layout:
         if asset is not None and asset.kind:
             return asset.kind
         return "Rack" if key in self.inventory.racks else ""
-
-    def near(self, name: str) -> list[str]:
-        """Scopes that are spelled like this, for whoever mistyped one."""
-        return difflib.get_close_matches(name[:256], list(self.scopes)[:20_000], n=3)
 
 
 def lay_out(plant: Plant, inventory: Inventory) -> Layout:

@@ -38,6 +38,8 @@ from tests.mqtt_peer import publish
 PATIENCE_S = 30.0
 BETWEEN_S = 1.0, 2.0
 """Between two samples, at random: longer than the pause between two messages to one receiver."""
+SETTLE_S = 5.0
+"""The background runs so long before anything is measured: it catches up with its pace first."""
 RULES = """
 [[rule]]
 name = "wet"
@@ -124,7 +126,7 @@ def beside(port: int, points: int, rate: float) -> Iterator[Sender]:
             target=sender.run, args=(1 << 40, now_ms(), rate), kwargs={"follow_clock": True, "stop": stop}, daemon=True
         )
         thread.start()
-        time.sleep(5.0)
+        time.sleep(SETTLE_S)
         try:
             yield sender
         finally:
@@ -177,7 +179,7 @@ def measure(sensors: Sensors, samples: int, stream: Heard, hook: Heard) -> dict[
     dice = random.Random(1)
     took: dict[str, list[float]] = {"acknowledged": [], "on the stream": [], "at the webhook": []}
     for rack in range(samples):
-        time.sleep(dice.uniform(*BETWEEN_S))
+        time.sleep(dice.uniform(*BETWEEN_S))  # at random, so that no sample keeps step with commits and ticks
         began = sensors.say(rack, 1)
         took["acknowledged"].append((time.monotonic() - began) * 1e3)
         for name, heard in (("on the stream", stream), ("at the webhook", hook)):

@@ -41,6 +41,8 @@ FEW = 1_000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REST_S = 10.0
+"""So long a service is left to itself, and then watched: what it costs when nothing comes."""
+ASK_S = 0.25
 
 
 class Round(NamedTuple):
@@ -105,8 +107,8 @@ def subscribed(broker: Mosquitto, points: int) -> Iterator[tuple[Running, Sender
 
 
 def arrived(service: Running, items: int) -> None:
-    """Waits until so many items are booked in all."""
-    wait_for(f"{items} items", lambda: time.sleep(0.25) or service.ledger("bus")["received"] >= items, 600)
+    """Waits until so many items are booked in all. Asks seldom: each question costs the service that is measured."""
+    wait_for(f"{items} items", lambda: time.sleep(ASK_S) or service.ledger("bus")["received"] >= items, 600)
 
 
 def measure(service: Running, sender: Sender, points: int, messages: int, rest: float = 0.0) -> Round:

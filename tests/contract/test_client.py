@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from dcim import client as api
-from dcim.app.api import capacity, efficiency, figures, forecast, redundancy, utilization, work
+from dcim.app.api import capacity, efficiency, figures, forecast, redundancy, utilization, workloads
 from dcim.app.cli import app
 from dcim.app.queries import RECORDS_BYTES_MAX, jobs_of
 from dcim.core.errors import Permanent, Transient
@@ -33,13 +33,13 @@ PAIRS: list[tuple[Any, type[BaseModel]]] = [
     (api.Efficiencies, efficiency.EfficienciesBody),
     (api.ReportLine, efficiency.ReportLineBody),
     (api.Report, efficiency.ReportBody),
-    (api.JobEnergy, work.JobBody),
-    (api.TenantEnergy, work.TenantBody),
-    (api.Misread, work.MisreadBody),
-    (api.Jobs, work.JobsBody),
-    (api.Pod, work.PodBody),
-    (api.Pods, work.PodsBody),
-    (api.Serving, work.ServingBody),
+    (api.JobEnergy, workloads.JobBody),
+    (api.TenantEnergy, workloads.TenantBody),
+    (api.Misread, workloads.MisreadBody),
+    (api.Jobs, workloads.JobsBody),
+    (api.Pod, workloads.PodBody),
+    (api.Pods, workloads.PodsBody),
+    (api.Serving, workloads.ServingBody),
     (api.Amount, figures.FigureBody),
     (api.Limit, capacity.LimitBody),
     (api.Strain, capacity.StrainBody),
@@ -81,7 +81,7 @@ def questions(url: str, folder: Path) -> None:
         told = dcim.utilization(["site/titan"], window="1h", stat=["mean"])
         assert told["answers"][0]["mean"] == pytest.approx(100)
         assert dcim.utilization(["site/titan"], window="1h", stat=["mean"]) == told, "by its ETag"
-        with pytest.raises(api.Refused, match="There is no scope") as caught:
+        with pytest.raises(api.Refused, match="There is no 'site/elsewhere' here") as caught:
             dcim.utilization(["site/elsewhere"])
         assert (caught.value.status, caught.value.problem["title"]) == (404, "Not found")
         with pytest.raises(ValueError, match="zone"):

@@ -99,7 +99,7 @@ def test_cost_and_tokens_by_hand() -> None:
             "before": VLLM.format(prompt=0, generated=0, stop=0, length=0),
             "after": VLLM.format(prompt=9, generated=5760, stop=8, length=2),
         }  # fmt: skip
-        answered = await hall.client.post("/api/v1/work/serving", json=asked)
+        answered = await hall.client.post("/api/v1/workloads/serving", json=asked)
         told = answered.json()
         assert answered.status_code == 200, told
         assert told["energy_kwh"] == pytest.approx(1.6 * 0.1, rel=0.01)
@@ -157,7 +157,7 @@ def test_energy_of_jobs_and_pods() -> None:
         head = "JobID,Account,Partition,Start,End,NodeList,AllocTRES"
         records = f"{head}\n7,physics,train,{start},{end},n1,gres/gpu=2\n8,web,infer,{start},{end},n9,gres/gpu=2\nx\n"
         answered = await hall.client.post(
-            "/api/v1/work/jobs?site=titan", content=records, headers={"content-type": "text/csv"}
+            "/api/v1/workloads/jobs?site=titan", content=records, headers={"content-type": "text/csv"}
         )
         told = answered.json()
         assert answered.status_code == 200, told
@@ -165,7 +165,7 @@ def test_energy_of_jobs_and_pods() -> None:
         assert (told["jobs"][1]["energy_kwh"], told["misread_total"]) == (None, 1)
         assert [tenant["tenant"] for tenant in told["tenants"]] == ["physics", "web"]
         texts = {"before": dcgm(("ml", "a", 0)), "after": dcgm(("ml", "a", 3.6e9))}
-        pods = (await hall.client.post("/api/v1/work/pods", json=texts)).json()
+        pods = (await hall.client.post("/api/v1/workloads/pods", json=texts)).json()
         assert pods["namespaces"] == {"ml": 1.0}
 
     inside(scenario, **SET)
@@ -183,10 +183,10 @@ def test_what_is_wrong_is_a_problem_in_words() -> None:
             assert (await hall.get(path, status))["errors"]
         csv = {"content-type": "text/csv"}
         for records in ("", "a,b\n", "JobID,Account,Partition,Start,End,NodeList,AllocTRES\n"):
-            answer = await hall.client.post("/api/v1/work/jobs?site=titan", content=records, headers=csv)
+            answer = await hall.client.post("/api/v1/workloads/jobs?site=titan", content=records, headers=csv)
             assert answer.status_code == 422, records
-        assert (await hall.client.post("/api/v1/work/jobs?site=x", content="a", headers=csv)).status_code == 404
+        assert (await hall.client.post("/api/v1/workloads/jobs?site=x", content="a", headers=csv)).status_code == 404
         empty = {"before": "", "after": ""}
-        assert (await hall.client.post("/api/v1/work/pods", json=empty)).status_code == 422
+        assert (await hall.client.post("/api/v1/workloads/pods", json=empty)).status_code == 422
 
     inside(scenario)

@@ -13,7 +13,8 @@ from fastapi import Depends, Query, Request
 from pydantic import AwareDatetime
 
 from dcim.app.api.context import Context
-from dcim.app.api.problems import Wrong, bad
+from dcim.app.api.places import no_place
+from dcim.app.api.problems import bad
 from dcim.capacity.periods import DAYS_MAX, HOW_TO, before, earlier, is_length, length, period
 from dcim.capacity.provenance import Period
 from dcim.capacity.scopes import Layout, Scope, lay_out
@@ -91,10 +92,9 @@ def scopes_of(layout: Layout, names: list[str]) -> list[Scope]:
     for name in dict.fromkeys(names):
         scope = layout.scopes.get(name)
         if scope is None:
-            near = layout.near(name)
-            hint = f"Did you mean {', '.join(near)}?" if near else "GET /scopes lists what there is."
-            shape = "Write site/S, hall/S/H, row/S/H/R or asset/S/ID."
-            raise Wrong(404, "Not found", f"There is no scope {name!r}. {hint} {shape}", field="query.scope")
+            raise no_place(
+                name, layout.scopes, "query.scope", "site/S, hall/S/H, row/S/H/R or asset/S/ID; GET /scopes lists them"
+            )
         found.append(scope)
     if len(found) < len(names):
         raise bad("query.scope", "A scope stands there twice. Name each once.")

@@ -35,7 +35,7 @@ from dcim.app.api import (
     rules,
     stream,
     utilization,
-    work,
+    workloads,
 )
 from dcim.app.api.answers import Answers, KeptFirst
 from dcim.app.api.asking import Layouts
@@ -89,7 +89,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         redundancy,
         utilization,
         efficiency,
-        work,
+        workloads,
         stream,
     ):  # kpis: /alarms/{id} is wider
         app.include_router(routes.router, prefix="/api/v1")

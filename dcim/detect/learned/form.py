@@ -34,7 +34,7 @@ _DAMAGE = (
     KeyError,
     EOFError,
     RecursionError,
-    RuntimeError,  # zipfile's NotImplementedError, of a compression that it has not, is one as well
+    RuntimeError,  # what zipfile raises of a compression that it does not have is one as well
     zipfile.BadZipFile,
     zlib.error,
 )

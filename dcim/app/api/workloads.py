@@ -131,7 +131,7 @@ class ServingBody(BaseModel):
     why: str
 
 
-@router.post("/work/jobs", summary="Energy of jobs and tenants")
+@router.post("/workloads/jobs", summary="Energy of jobs and tenants")
 async def jobs(
     ctx: Ctx,
     layout: LayoutNow,
@@ -204,7 +204,7 @@ def _attributed(
     return attribute(found, {node: [row_of[n] for n in own] for node, own in by_node.items()}, past.grid, now_us)
 
 
-@router.post("/work/pods", summary="Energy of pods")
+@router.post("/workloads/pods", summary="Energy of pods")
 async def pods(texts: TextsBody) -> PodsBody:
     """Energy of the GPUs of each pod between two texts of dcgm-exporter, which labels each GPU with the pod that holds
     it: what the energy counter (DCGM 156) grew by."""
@@ -225,7 +225,7 @@ async def pods(texts: TextsBody) -> PodsBody:
     )
 
 
-@router.post("/work/serving", summary="Tokens per joule and cost per query")
+@router.post("/workloads/serving", summary="Tokens per joule and cost per query")
 async def serving(ctx: Ctx, layout: LayoutNow, texts: ServingTextsBody) -> ServingBody:
     """Tokens and queries between two Prometheus texts of inference servers (vLLM, SGLang, Text Generation Inference,
     llama.cpp; Triton counts queries alone), for the energy of the GPUs of a scope in that time, and what they cost."""
