@@ -365,9 +365,10 @@ def console_of(settings: Settings) -> str:
 
 
 def _destinations(settings: Settings) -> list[Destination]:
+    """Who is told of what, for programs; of whoever is on call, the calendar's name."""
     return [
-        Destination(route.receivers, frozenset(route.sites), frozenset(route.kinds), Priority[route.priority.upper()])
-        for route in settings.notices.routes
+        Destination((*to.receivers, *to.on_call), to.sites, to.kinds, to.priority)
+        for to in (_route(route, route) for route in settings.notices.routes)
     ]
 
 

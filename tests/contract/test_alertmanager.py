@@ -20,7 +20,7 @@ from alerts.engine import Engine
 from alerts.lifecycle import Priority, State
 from alerts.rules import default
 from dcim.app.api.alertmanager import BODY_MAX
-from dcim.app.settings import NoticeRoute, Notices, WebhookReceiver
+from dcim.app.settings import NoticeCalendar, NoticeRoute, Notices, WebhookReceiver
 from dcim.core.findings import Detection, FindingKind, Subject
 from dcim.core.times import now
 from tests.alarms import MemoryJournal, at, finding
@@ -397,6 +397,12 @@ def test_amtool_reads_whom_alarms_go_to(tmp_path: Path) -> None:
         routes=(
             NoticeRoute(receivers=("shift",), priority="high"),
             NoticeRoute(receivers=("oslo.team",), sites=("oslo.1",)),
+            NoticeRoute(on_call=("night",), sites=("bergen",)),
+        ),
+        calendars=(
+            NoticeCalendar(
+                name="night", file=tmp_path / "night.ics", people={"night shift": "shift"}, fallback=("shift",)
+            ),
         ),
     )
 
@@ -405,12 +411,13 @@ def test_amtool_reads_whom_alarms_go_to(tmp_path: Path) -> None:
         told = (await hall.get("/alertmanager/api/v2/status"))["config"]["original"]
         assert "hidden.example" not in told and "not to be told" not in told
         assert await hall.get("/alertmanager/api/v2/receivers") == [
-            {"name": "dcim"}, {"name": "shift"}, {"name": "oslo.team"},
+            {"name": "dcim"}, {"name": "shift"}, {"name": "oslo.team"}, {"name": "night"},
         ]  # fmt: skip
         for labels, wanted in (
             (("severity=critical", "site=oslo.1"), "shift,oslo.team"),
             (("severity=low", "site=oslo.1"), "oslo.team"),
             (("severity=low", "site=oslox1"), "dcim"),
+            (("severity=low", "site=bergen"), "night"),
         ):
             program = await asyncio.create_subprocess_exec(
                 "amtool", f"--alertmanager.url={url}", "config", "routes", "test", *labels,
