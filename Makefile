@@ -62,9 +62,10 @@ shots: $(READY)  ## pictures of the console's main views, into docs/pictures; ne
 evaluate: $(READY)  ## how well the detectors do, into docs/evaluation.md: minutes
 	$(BIN)/python -m tests.evaluation $(ARGS)
 
-fuzz: $(READY)   ## hostile input: wire and codecs, 200,000 inputs each
+fuzz: $(READY)   ## what no test has tried yet: hostile input to wire and codecs, 200,000 each, and new examples for every property
 	$(BIN)/python -m tests.benchmarks.fuzz_wire --inputs 200000
 	$(BIN)/python -m tests.benchmarks.fuzz_codec --inputs 200000
+	DCIM_THOROUGH=1 DCIM_EXPLORE=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests/properties $(ARGS)
 
 clean:           ## remove what was made here
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist data

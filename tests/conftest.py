@@ -15,8 +15,10 @@ from hypothesis import settings
 from tests import postgres
 from tests.examples import examples
 
-# How long an example takes says more about the machine's other work than about the code.
-settings.register_profile("dcim", deadline=None, max_examples=examples(100))
+# How long an example takes says more about the machine's other work than about the code. The same examples are tried
+# until a test changes, so that a red run was made so by the change before it; `make fuzz` tries new ones each time.
+EXPLORE = bool(os.environ.get("DCIM_EXPLORE"))
+settings.register_profile("dcim", deadline=None, max_examples=examples(100), derandomize=not EXPLORE)
 settings.load_profile("dcim")
 
 # The checks of stores assert in a module of their own, which several test modules import.
