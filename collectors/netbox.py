@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -135,11 +135,18 @@ class Netbox:
     """One NetBox server."""
 
     def __init__(
-        self, url: str, token: str, ca: ssl.SSLContext | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        token: str,
+        ca: ssl.SSLContext | None = None,
+        transport: httpx.BaseTransport | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """url: where it stands, without api/. ca: what to trust; the system's authorities when left out. transport: for
-        tests. Redirects are not followed, for they would take the token elsewhere; neither are `next` links."""
+        tests. stopped: whether nobody waits any longer; asked before each page. Redirects are not followed, for they
+        would take the token elsewhere; neither are `next` links."""
         self._base = url.rstrip("/") + "/api/"
+        self._stopped = stopped
         # Tokens of the newer kind name themselves.
         scheme = "Bearer" if token.startswith("nbt_") else "Token"
         self._client = httpx.Client(
@@ -199,6 +206,8 @@ class Netbox:
         return list(found.values())
 
     def _page(self, path: str, query: dict[str, str]) -> _Page:
+        if self._stopped():
+            raise Transient("the reading was given up", where=self._base)
         said = b""
         try:
             with self._client.stream("GET", self._base + path, params=query) as answer:

@@ -112,8 +112,8 @@ def inventory_import(
     config: Config,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
 ) -> None:
-    """Reads NetBox into the file inventory.imported, says what changed and what was left out. The service takes it in
-    at its next start."""
+    """Reads NetBox into the file inventory.imported, says what changed and what was left out. A service that runs
+    takes it in within seconds."""
     from dcim.app import inventory_file  # noqa: PLC0415
     from dcim.app.build import import_inventory  # noqa: PLC0415
     from dcim.app.settings import load  # noqa: PLC0415

@@ -279,6 +279,8 @@ class InventoryNetbox(_Table):
     """Custom field of a rack that holds its place in its row, counted from 1."""
     id_field: Text | None = None
     """Custom field of racks, devices and feeds that holds their id on the bus. Their name when left out or empty."""
+    every_min: float | None = Field(default=None, ge=1, le=44_640, allow_inf_nan=False)
+    """So often the service reads it into `imported` by itself. Only `dcim inventory import` does when left out."""
 
     @field_validator("url")
     @classmethod
@@ -300,6 +302,21 @@ class InventoryNetbox(_Table):
 class InventorySettings(Things):
     """What stands where and what it is rated for."""
 
+    file: Path | None = None
+    """Inventory file that people keep; it counts as these tables do, and is followed while the service runs."""
     imported: Path | None = None
-    """Inventory file of what NetBox said, as `dcim inventory import` writes it."""
+    """Inventory file of what NetBox said, as `dcim inventory import` writes it; followed likewise."""
     netbox: InventoryNetbox | None = None
+
+    @property
+    def followed(self) -> tuple[Path, ...]:
+        """The files that are looked at again while the service runs."""
+        return tuple(file for file in (self.file, self.imported) if file is not None)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> InventorySettings:
+        if self.netbox is not None and self.netbox.every_min is not None and self.imported is None:
+            raise ValueError('reads NetBox every_min, but into no file. Set imported = "inventory.netbox.toml"')
+        if self.file is not None and self.file == self.imported:
+            raise ValueError("names one file as file and as imported: one is people's, the other NetBox's. Name two")
+        return self
