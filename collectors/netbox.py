@@ -7,9 +7,10 @@ here: the questions, the bounds on answers, and the translation of httpx's error
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -31,6 +32,8 @@ ANSWER_S = 30.0
 """For one answer."""
 TEXT_MAX = 128
 """Of a name."""
+HEIGHT_U_MAX = 200.0
+"""Of a rack, and so of what stands in it."""
 COOLING_ROLES = frozenset({"cdu", "crah", "crac", "ahu"})
 """Slugs of the roles of devices that cool racks; a CDU cools with liquid, the others with air."""
 _LATER = frozenset({408, 425, 429})
@@ -76,6 +79,7 @@ class _Rack(_Record):
 
 class _DeviceType(_Record):
     u_height: float = 0.0
+    exclude_from_utilization: bool = False
 
 
 class _Device(_Record):
@@ -135,11 +139,18 @@ class Netbox:
     """One NetBox server."""
 
     def __init__(
-        self, url: str, token: str, ca: ssl.SSLContext | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        token: str,
+        ca: ssl.SSLContext | None = None,
+        transport: httpx.BaseTransport | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """url: where it stands, without api/. ca: what to trust; the system's authorities when left out. transport: for
-        tests. Redirects are not followed, for they would take the token elsewhere; neither are `next` links."""
+        tests. stopped: whether nobody waits any longer; asked before each page. Redirects are not followed, for they
+        would take the token elsewhere; neither are `next` links."""
         self._base = url.rstrip("/") + "/api/"
+        self._stopped = stopped
         # Tokens of the newer kind name themselves.
         scheme = "Bearer" if token.startswith("nbt_") else "Token"
         self._client = httpx.Client(
@@ -159,7 +170,10 @@ class Netbox:
         """What NetBox says of these sites (ours → its slug). Raises Permanent where a site is unknown, the token is
         refused or the answers are no NetBox's; Transient where it is not reached, or changes while it is read."""
         found = Imported()
-        heights = {one.id: one.u_height for one in self._all("dcim/device-types/", {}, _DeviceType)}
+        heights = {
+            one.id: 0.0 if one.exclude_from_utilization else one.u_height
+            for one in self._all("dcim/device-types/", {}, _DeviceType)
+        }
         for site, slug in sites.items():
             found.claims += _of_site(self._site(slug), site, found.remarks)
             _Reading(site, fields, heights, found).read(
@@ -199,6 +213,8 @@ class Netbox:
         return list(found.values())
 
     def _page(self, path: str, query: dict[str, str]) -> _Page:
+        if self._stopped():
+            raise Transient("the reading was given up", where=self._base)
         said = b""
         try:
             with self._client.stream("GET", self._base + path, params=query) as answer:
@@ -301,11 +317,8 @@ class _Reading:
             self._leave(f"rack {name[:TEXT_MAX]!r}", "its name is empty or too long")
             return
         hall, row = self.places.get(rack.location.id, ("", "")) if rack.location else ("", "")
-        used = [
-            self.heights.get(one.device_type.id, 0.0) for one in devices if one.device_type and one.position is not None
-        ]
-        height = rack.u_height if rack.u_height and 1 <= rack.u_height <= 200 else None
-        full = round(sum(used))
+        height = rack.u_height if rack.u_height and 1 <= rack.u_height <= HEIGHT_U_MAX else None
+        full = self._units(devices)
         if height is not None and full > height:
             self.found.remarks.append(
                 f"rack {name} of {self.site} holds {full} U of {height}: what is used is left out"
@@ -322,6 +335,17 @@ class _Reading:
             used_u=full if devices and height is not None and full else None,
             rated_power_kw=_above_zero(rack.custom_fields.get(self.fields.rated_power_kw)),
         )
+
+    def _units(self, devices: list[_Device]) -> int:
+        """Units that devices take up, each counted once though something may be at its front and its rear; two halves
+        make one."""
+        halves: set[int] = set()
+        for one in devices:
+            if one.device_type and one.position is not None:
+                lowest = round(2.0 * one.position)
+                height = min(self.heights.get(one.device_type.id, 0.0), HEIGHT_U_MAX)
+                halves.update(range(lowest, lowest + round(2.0 * height)))
+        return math.ceil(len(halves) / 2.0)
 
     def _cooling(self, device: _Device) -> None:
         name = self._id(device.name or "", device.custom_fields)

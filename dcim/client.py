@@ -148,6 +148,7 @@ class ReportLine(TypedDict):
 
     symbol: str
     what: str
+    text: str
     value: float | None
     unit: str
     kind: Kind
@@ -445,12 +446,37 @@ class Redundancy(TypedDict):
     total: int
 
 
+class Check(TypedDict):
+    """Two sides that measure one thing."""
+
+    checked: str
+    upper: list[str]
+    lower: list[str]
+    upper_mean: Amount
+    lower_mean: Amount
+    difference_pct: Amount
+    unmetered: list[str]
+    unmetered_total: int
+
+
+class Checks(TypedDict):
+    """How far meters are apart that measure one thing."""
+
+    start: str
+    end: str
+    zone: str
+    resolution_s: int
+    items: list[Check]
+    total: int
+    compared: int
+
+
 class Backtest(TypedDict):
     """How the method did on the last days, from the ones before."""
 
     days: int
-    error_kw: float
-    bias_kw: float
+    error: float
+    bias: float
     within_pct: float
 
 
@@ -458,9 +484,11 @@ class Forecast(TypedDict):
     """When it is full."""
 
     scope: str
+    resource: str
+    unit: str
     capacity: Amount
     load: Amount
-    growth_kw_per_day: float | None
+    growth_per_day: float | None
     growth_low: float | None
     growth_high: float | None
     exhausted: str | None
@@ -593,9 +621,13 @@ class Client:
         """Whether 2N or N+1 is true right now: GET /redundancy."""
         return cast("Redundancy", self.get("/redundancy", scope=scope))
 
-    def forecast(self, scope: str) -> Forecast:
-        """When it is full: GET /capacity/forecast."""
-        return cast("Forecast", self.get("/capacity/forecast", scope=scope))
+    def checks(self, scope: str, *, window: str | None = None) -> Checks:
+        """How far meters are apart that measure one thing: GET /capacity/checks."""
+        return cast("Checks", self.get("/capacity/checks", scope=scope, window=window))
+
+    def forecast(self, scope: str, resource: str = "power", days: int = 90) -> Forecast:
+        """When it is full: GET /capacity/forecast. resource: power, cooling, flow or space."""
+        return cast("Forecast", self.get("/capacity/forecast", scope=scope, resource=resource, days=days))
 
     def report(self, site: str, year: int) -> Report:
         """The yearly report: GET /efficiency/report."""

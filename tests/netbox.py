@@ -34,42 +34,84 @@ class StandIn:
     """A thing goes away after each page."""
 
 
+def choice(value: str) -> dict[str, str]:
+    return {"value": value, "label": value.title()}
+
+
+def model(number: int, name: str) -> dict[str, Any]:
+    """A type of device as it stands within a device: it has a model, and no name."""
+    url = f"http://elsewhere.example/{number}"
+    maker = ref(1, "Maker") | {"slug": "maker", "description": "", "devicetype_count": 2}
+    return {
+        "id": number, "url": url, "display": name, "manufacturer": maker, "model": name, "slug": name,
+        "description": "", "device_count": 3,
+    }  # fmt: skip
+
+
+def role(slug: str) -> dict[str, Any]:
+    """A role as it stands within a device."""
+    return ref(7, slug.upper()) | {"slug": slug, "description": "", "device_count": 1, "virtualmachine_count": 0,
+                                   "_depth": 0}  # fmt: skip
+
+
+def whole(number: int, name: str, **more: Any) -> dict[str, Any]:
+    """What every thing of NetBox has beside what we read."""
+    common = {
+        "display_url": f"http://elsewhere.example/ui/{number}", "description": "", "owner": None, "comments": "",
+        "tags": [], "custom_fields": {}, "created": "2026-01-01T00:00:00Z", "last_updated": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    return ref(number, name) | common | more
+
+
 def site() -> dict[str, list[dict[str, Any]]]:
-    """A hall with a row, three racks of which one stands nowhere, a panel with two feeds to the first rack, a CDU."""
-    here = {"site": ref(1, "Titan")}
+    """A hall with a row, three racks of which one stands nowhere, a panel with two feeds to the first rack, a CDU. In
+    the shape of NetBox 4.6's serializers: choices have labels, what stands within another is brief, heights and
+    positions are decimals, a blank choice is null."""
+    here = {"site": ref(1, "Titan") | {"slug": "titan", "description": ""}}
+    placed = {"status": choice("active"), "tenant": None, "facility": ""}
     return {
         "dcim/sites/": [
-            {"id": 1, "name": "Titan", "slug": "titan", "time_zone": "Europe/Oslo", "region": ref(5, "North")},
-            {"id": 2, "name": "Other", "slug": "other", "time_zone": None, "region": None},
+            whole(1, "Titan", slug="titan", time_zone="Europe/Oslo", region=ref(5, "North") | {"slug": "north"},
+                  group=None, physical_address="", latitude=None, asns=[], rack_count=3, **placed),
+            whole(2, "Other", slug="other", time_zone=None, region=None, group=None, **placed),
         ],
         "dcim/locations/": [
-            {"id": 10, "name": "Hall 1", "parent": None, **here},
-            {"id": 11, "name": "Row A", "parent": ref(10, "Hall 1"), **here},
-            {"id": 12, "name": "un/wanted", "parent": None, **here},
+            whole(10, "Hall 1", slug="hall-1", parent=None, _depth=0, **placed, **here),
+            whole(11, "Row A", slug="row-a", parent=ref(10, "Hall 1") | {"_depth": 0}, _depth=1, **placed, **here),
+            whole(12, "un/wanted", slug="unwanted", parent=None, _depth=0, **placed, **here),
         ],
         "dcim/racks/": [
-            {"id": 20, "name": "r1", "location": ref(11, "Row A"), "u_height": 48,
-             "custom_fields": {"rated_kw": 132, "spot": 3, "bus_id": "Pod1-r1"}, **here},
-            {"id": 21, "name": "r2", "location": ref(11, "Row A"), "u_height": 48,
-             "custom_fields": {"rated_kw": "many", "spot": None, "bus_id": ""}, **here},
-            {"id": 22, "name": "spare", "location": None, "u_height": 42, "custom_fields": {}, **here},
+            whole(number, name, location=location and ref(*location), u_height=height, starting_unit=1, role=None,
+                  rack_type=None, width={"value": 19, "label": "19 inches"}, form_factor=None, airflow=None,
+                  custom_fields=custom, **placed, **here)
+            for number, name, location, height, custom in (
+                (20, "r1", (11, "Row A"), 48, {"rated_kw": 132, "spot": 3, "bus_id": "Pod1-r1"}),
+                (21, "r2", (11, "Row A"), 48, {"rated_kw": "many", "spot": None, "bus_id": ""}),
+                (22, "spare", None, 42, {}),
+            )
         ],
         "dcim/device-types/": [
-            {"id": 30, "model": "node", "u_height": 4.0},
-            {"id": 31, "model": "switch", "u_height": 1.0},
+            whole(30, "node", model="node", u_height=4.0, is_full_depth=True, exclude_from_utilization=False),
+            whole(31, "switch", model="switch", u_height=1.0, is_full_depth=False, exclude_from_utilization=False),
+            whole(32, "shelf", model="shelf", u_height=2.0, is_full_depth=False, exclude_from_utilization=True),
         ],
         "dcim/devices/": [
-            *({"id": number, "name": name, "rack": ref(20, "r1"), "device_type": ref(kind, ""), "role": {"slug": "it"},
-               "position": position, **here}
-              for number, name, kind, position in ((40, "n1", 30, 1.0), (41, "n2", 30, 5.0), (42, "s1", 31, None))),
-            {"id": 43, "name": "cdu-1", "rack": None, "location": ref(10, "Hall 1"), "device_type": ref(30, ""),
-             "role": {"slug": "cdu"}, "position": None, **here},
+            *(whole(number, name, rack=ref(20, "r1"), location=ref(11, "Row A"), device_type=model(kind, "node"),
+                    role=role("it"), position=position, face=face and choice(face), airflow=None, **placed, **here)
+              for number, name, kind, position, face in (
+                  (40, "n1", 30, 1.0, "front"), (41, "n2", 30, 5.0, "front"), (42, "s1", 31, None, None),
+                  (44, "s2", 31, 10.0, "front"), (45, "s3", 31, 10.0, "rear"), (46, "s4", 31, 11.5, "rear"),
+                  (47, "spare-parts", 32, 20.0, "front"),
+              )),
+            whole(43, "cdu-1", rack=None, location=ref(10, "Hall 1"), device_type=model(30, "node"),
+                  role=role("cdu"), position=None, face=None, **placed, **here),
         ],
-        "dcim/power-panels/": [{"id": 50, "name": "panel-1", "location": ref(10, "Hall 1"), **here}],
+        "dcim/power-panels/": [whole(50, "panel-1", location=ref(10, "Hall 1"), powerfeed_count=2, **here)],
         "dcim/power-feeds/": [
-            {"id": 60 + number, "name": name, "power_panel": ref(50, "panel-1"), "rack": ref(20, "r1"),
-             "type": {"value": kind}, "phase": {"value": "three-phase"}, "voltage": 415, "amperage": 250,
-             "max_utilization": 80, "custom_fields": {}}
+            whole(60 + number, name, power_panel=ref(50, "panel-1") | {"description": "", "powerfeed_count": 2},
+                  rack=ref(20, "r1") | {"description": "", "device_count": 7}, status=choice("active"),
+                  type=choice(kind), supply=choice("ac"), phase=choice("three-phase"), voltage=415, amperage=250,
+                  max_utilization=80, cable=None, link_peers=[], tenant=None, _occupied=False)
             for number, (name, kind) in enumerate((("r1-a", "primary"), ("r1-b", "redundant")))
         ],
     }  # fmt: skip

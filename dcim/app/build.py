@@ -4,6 +4,7 @@ Lives here: which object plays which part. Not here: what the parts do."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import socket
@@ -63,8 +64,10 @@ from dcim.app.chronicle import Chronicle
 from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.energy_settings import Energy
+from dcim.app.followed import Followed
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
+from dcim.app.netbox_reading import NetboxReading, tell_changes
 from dcim.app.norms import NormsFile
 from dcim.app.outside import Outside
 from dcim.app.planning import Planning, placements_of
@@ -162,6 +165,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
         rule_file = RuleFile(settings.alarms.rules) if settings.alarms.rules else None
+        inventory_files = Followed("inventory file", settings.inventory.followed, lambda: _claims(settings))
         ruleset = rules_of(settings)
         trained = _trained(settings)
         sources = _Sources(settings)
@@ -254,6 +258,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             backlog=lambda: _backlog(store),
             rules=lambda: rule_file.failing if rule_file else "",
             unwritten=lambda: watch.unwritten,
+            inventory=lambda: inventory_files.failing,
+            netbox=lambda: netbox.trouble if netbox else None,
         )
 
         async def adopt(ruleset: rules.Ruleset) -> None:
@@ -264,6 +270,17 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             await watch.between(change)
 
         planning = Planning(_claims(settings), _placed(settings), lambda: watch.plant, lambda: watch.latest, clock)
+
+        async def stand(said: Sequence[claims.Claim]) -> None:
+            before, placements = await asyncio.to_thread(
+                lambda: (planning.inventory, placements_of(claims.merge(said)) | _placed(settings))
+            )
+            planning.adopt(said)
+            series.move(placements)
+            watch.move(placements)
+            tell_changes(before, await asyncio.to_thread(lambda: planning.inventory))
+
+        netbox = _reading_netbox(settings, clock)
         # A journal in memory has nobody else who could read it, and no start that would want to.
         checkpoints = (
             None if ":memory:" in settings.alarms.journal else Checkpoints(settings.alarms.journal, lambda: engine.seq)
@@ -306,6 +323,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
                 *([chronicle.run] if chronicle else []),
                 *([annotator.run] if annotator else []),
                 *([lambda: rule_file.run(adopt)] if rule_file else []),
+                *([lambda: inventory_files.run(stand)] if settings.inventory.followed else []),
+                *([netbox.run] if netbox else []),
                 outbox.run,
                 outside.run,
                 duty.run,
@@ -583,8 +602,9 @@ async def init_store(settings: Settings, *, dry_run: bool, shorten: bool) -> lis
     return [f"{'would ' if dry_run else ''}{change}" for change in changes] or ["nothing to do: all is as it should be"]
 
 
-def import_inventory(settings: Settings) -> tuple[Inventory, list[str]]:
-    """What NetBox says, and what of it was left out, in lines. Raises Permanent and Transient as NetBox does."""
+def import_inventory(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> tuple[Inventory, list[str]]:
+    """What NetBox says, and what of it was left out, in lines. stopped: whether nobody waits for it any longer. Raises
+    Permanent and Transient as NetBox does."""
     from collectors.netbox import Fields, Netbox  # noqa: PLC0415  for those who use it
 
     told = settings.inventory.netbox
@@ -596,7 +616,7 @@ def import_inventory(settings: Settings) -> tuple[Inventory, list[str]]:
         raise Permanent(
             f"the authorities cannot be used: {error}", where="inventory.netbox", todo="Check its ca_file."
         ) from error
-    server = Netbox(told.url, read_secret(told.token_file), ca)
+    server = Netbox(told.url, read_secret(told.token_file), ca, stopped=stopped)
     try:
         found = server.read(
             told.sites, Fields(told.rated_power_field or "", told.position_field or "", told.id_field or "")
@@ -604,6 +624,17 @@ def import_inventory(settings: Settings) -> tuple[Inventory, list[str]]:
     finally:
         server.close()
     return claims.merge(found.claims), found.remarks
+
+
+def _reading_netbox(settings: Settings, clock: Callable[[], datetime]) -> NetboxReading | None:
+    told = settings.inventory.netbox
+    if told is None or told.every_min is None:
+        return None
+
+    def take_in(stopped: Callable[[], bool]) -> list[str]:
+        return inventory_file.take_in(settings.inventory, lambda: import_inventory(settings, stopped), dry_run=False)
+
+    return NetboxReading(take_in, timedelta(minutes=told.every_min), clock)
 
 
 def listed_inventory(settings: Settings, *, from_bus: bool) -> Inventory:
@@ -1029,10 +1060,15 @@ def _placed(settings: Settings) -> dict[AssetKey, Placement]:
 
 
 def _claims(settings: Settings) -> list[claims.Claim]:
-    """What settings and NetBox say of the inventory. Raises Permanent for a file that is none."""
-    said = list(settings.inventory.claims(Origin.TOML))
-    if settings.inventory.imported is not None:
-        said += inventory_file.load(settings.inventory.imported, Origin.NETBOX)
+    """What settings, inventory files and NetBox say of the inventory. Raises Permanent for a file that is none."""
+    told = settings.inventory
+    said = list(told.claims(Origin.TOML))
+    if told.file is not None:
+        said += inventory_file.load(told.file, Origin.TOML)
+    # Where the service itself reads NetBox, there is no file before it has done so for the first time.
+    own = told.netbox is not None and told.netbox.every_min is not None
+    if told.imported is not None and not (own and not told.imported.exists()):
+        said += inventory_file.load(told.imported, Origin.NETBOX)
     return said
 
 

@@ -112,8 +112,8 @@ def inventory_import(
     config: Config,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
 ) -> None:
-    """Reads NetBox into the file inventory.imported, says what changed and what was left out. The service takes it in
-    at its next start."""
+    """Reads NetBox into the file inventory.imported, says what changed and what was left out. A service that runs
+    takes it in within seconds."""
     from dcim.app import inventory_file  # noqa: PLC0415
     from dcim.app.build import import_inventory  # noqa: PLC0415
     from dcim.app.settings import load  # noqa: PLC0415
@@ -754,6 +754,41 @@ def query_capacity(
     from dcim.app.queries import ask, show_capacity  # noqa: PLC0415
 
     ask(url, lambda client: client.capacity(scope, level), as_json=as_json, show=show_capacity)
+
+
+@query.command("checks", epilog="Example: dcim query checks site/demo --window 24h")
+def query_checks(
+    scope: Annotated[str, typer.Argument(help="A site, hall, row or asset.")],
+    window: During = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """How far meters are apart that measure one thing: racks and taps, busways and taps, CDUs and racks."""
+    from dcim.app.queries import ask, show_checks  # noqa: PLC0415
+
+    ask(url, lambda client: client.checks(scope, window=window), as_json=as_json, show=show_checks)
+
+
+@query.command("forecast", epilog="Example: dcim query forecast site/demo --resource cooling")
+def query_forecast(
+    scope: Annotated[str, typer.Argument(help="A site, hall, row or rack.")],
+    resource: Annotated[
+        list[str] | None, typer.Option(help="power, cooling, flow or space; may be repeated. All if left out.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How far to look back.", min=14, max=400)] = 90,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """When it is full."""
+    from dcim.app.queries import ask, show_forecast  # noqa: PLC0415
+
+    wanted = resource or ["power", "cooling", "flow", "space"]
+    ask(
+        url,
+        lambda client: [client.forecast(scope, one, days) for one in wanted],
+        as_json=as_json,
+        show=show_forecast,
+    )
 
 
 @query.command("redundancy", epilog="Example: dcim query redundancy 'hall/demo/Hall 1'")

@@ -28,12 +28,16 @@ class Condition:
         unwritten: Callable[[], Trouble | None] = lambda: None,
         calendars: Callable[[], Sequence[tuple[str, str]]] = lambda: (),
         receivers: Callable[[], Sequence[tuple[str, datetime, str]]] = lambda: (),
+        inventory: Callable[[], str] = lambda: "",
+        netbox: Callable[[], Trouble | None] = lambda: None,
     ) -> None:
         """told: what the start found and nothing can change any more. trouble: why nothing can be made durable. damage:
         what of the store was found damaged, as a line. backlog: what it has not handed on yet. rules: what is
         wrong with the rule file, a line for each mistake; "" where nothing is. unwritten: why the journal does not take
         what was found. calendars: those of who is on call that cannot be read, each with why. receivers: of notices,
-        those that nothing reaches, each with since when and why."""
+        those that nothing reaches, each with since when and why. inventory: what is wrong with an inventory file, as of
+        the rule file. netbox: why it cannot be read."""
+        self._inventory, self._netbox = inventory, netbox
         self._calendars, self._receivers = calendars, receivers
         self._told, self._clock, self._rules, self._unwritten = list(told), clock, rules, unwritten
         self.trouble, self.backlog, self._damage = trouble, backlog, damage
@@ -55,6 +59,13 @@ class Condition:
             lines.append(str(damage))
         if wrong := self._rules():
             lines.append(f"The rule file is wrong; the rules before it stay in force: {wrong}")
+        if wrong := self._inventory():
+            lines.append(f"An inventory file is wrong; the inventory before it stays in force: {wrong}")
+        if (unread := self._netbox()) is not None:
+            lines.append(
+                f"NetBox was not read since {unread.since:%Y-%m-%d %H:%M:%S} UTC; what it said before stays in force, "
+                f"and it is tried again: {unread.what}"
+            )
         lines += [
             f"No notice reaches {name} since {since:%Y-%m-%d %H:%M:%S} UTC; it is tried again: {why}"
             for name, since, why in self._receivers()

@@ -37,10 +37,16 @@ class EnergyBoundary(_Table):
     """Assets whose LiquidFlow is the water that is taken in."""
     reuse: Ids = ()
     """Assets whose stream carries heat to others: flow, supply and return are metered there."""
+    potable: Ids = ()
+    """Assets whose LiquidFlow is the potable part of the water that is taken in."""
+    onsite: Ids = ()
+    """Meters of what is made of renewable energy on the site and used there."""
+    generators: Ids = ()
+    """Meters of the backup generators."""
 
     @model_validator(mode="after")
     def _once(self) -> EnergyBoundary:
-        for name in ("facility", "it", "water", "reuse"):
+        for name in ("facility", "it", "water", "reuse", "potable", "onsite", "generators"):
             ids = getattr(self, name)
             if len(set(ids)) < len(ids):
                 raise ValueError(f"names one of {name} twice, which would count twice. Name each once")
@@ -81,7 +87,16 @@ class Energy:
         """Out of the tables."""
         return cls(
             {
-                each.scope: Boundary(each.scope, each.facility, each.it, each.water, each.reuse)
+                each.scope: Boundary(
+                    each.scope,
+                    each.facility,
+                    each.it,
+                    each.water,
+                    each.reuse,
+                    each.potable,
+                    each.onsite,
+                    each.generators,
+                )
                 for each in boundaries
             },
             {each.site: Terms(**each.model_dump(exclude={"site"})) for each in costs},

@@ -8,13 +8,14 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from alerts import toml_lines
 from dcim.app.inventory_settings import InventorySettings, Things
 from dcim.core.claims import Claim, Value, claims_of, differences, merge
 from dcim.core.errors import Permanent, Transient
@@ -41,23 +42,29 @@ def load(file: Path, origin: Origin) -> list[Claim]:
         size = file.stat().st_size
         if size > BYTES_MAX:
             raise Permanent(f"{size} bytes are more than {BYTES_MAX}", where=str(file), todo="Split the inventory.")
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
     except FileNotFoundError as error:
         raise Permanent("there is no such file", where=str(file), todo="dcim inventory import makes one.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise Permanent(f"cannot be read: {error}", where=str(file)) from error
     except tomllib.TOMLDecodeError as error:
         raise Permanent(f"is not TOML: {error}", where=str(file), todo="Mend that line.") from error
-    return list(parse(content, str(file)).claims(origin))
+    return list(parse(content, str(file), text).claims(origin))
 
 
-def parse(content: dict[str, Any], where: str) -> Things:
-    """The tables of a file. Raises Permanent with every mistake."""
+def parse(content: dict[str, Any], where: str, text: str) -> Things:
+    """The tables of a file. text: the file itself, so that each mistake is told with its line. Raises Permanent with
+    every mistake."""
     try:
         return Things(**content)
     except (ValidationError, TypeError) as error:
         mistakes = error.errors() if isinstance(error, ValidationError) else []
-        lines = [f"{where}: {_path(one['loc'])} {one['msg'].removeprefix('Value error, ')}" for one in mistakes]
+        stand = toml_lines.lines(text)
+        lines = [
+            f"{where}:{_line(stand, one['loc'])}: {_path(one['loc'])} {one['msg'].removeprefix('Value error, ')}"
+            for one in mistakes
+        ]
         more = len(lines) - MISTAKES_MAX
         told = lines if more <= 0 else [*lines[:MISTAKES_MAX], f"{where}: and {more} more"]
         raise Permanent("\n".join(told) or f"{where}: {error}") from error
@@ -106,12 +113,15 @@ def take_in(
         raise Permanent("no file is named", where="inventory.imported", todo='Set imported = "inventory.netbox.toml".')
     found, remarks = fetch()
     text = dump(found)
-    parse(tomllib.loads(text), str(file))
-    before = merge(load(file, Origin.NETBOX)) if file.exists() else Inventory()
+    parse(tomllib.loads(text), str(file), text)
+    stood = file.read_text(encoding="utf-8") if file.exists() else None
+    before = merge(load(file, Origin.NETBOX)) if stood is not None else Inventory()
     changed = differences(before, found)
     lines = [*changed, *remarks, *(f"conflict: {conflict.why}" for conflict in found.conflicts)]
     if dry_run:
         return [*lines, f"{len(changed)} changes, nothing written"]
+    if text == stood:
+        return [*lines, f"{len(changed)} changes, {file} stays as it is"]
     write(file, text)
     return [*lines, f"{len(changed)} changes, written to {file}"]
 
@@ -138,6 +148,13 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(_toml(part) for part in value)}]"
     # JSON's strings are TOML's basic strings, but for the one control character that JSON lets stand.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _line(stand: Mapping[toml_lines.Path, int], loc: toml_lines.Path) -> int:
+    """The nearest line that is known of a place in a file."""
+    while loc and loc not in stand:
+        loc = loc[:-1]
+    return stand.get(loc, 1)
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -5,6 +5,7 @@ claims of several sources are merged (dcim.core.claims), the files themselves (i
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,12 +25,18 @@ THINGS_MAX = 100_000
 STEPS_MAX = 50_000
 """Of one factor over time: five years by the hour."""
 SERVES_MAX = 10_000
+STEPPED = (
+    "tariff_per_kwh", "carbon_kg_per_kwh", "renewable_share", "renewable_goo_share", "renewable_ppa_share",
+    "cooling_degree_days", "server_capacity", "storage_pb",
+)  # fmt: skip
+"""Figures of a site that may change over time."""
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
 PlaceName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/]+$")]
 Kilowatts = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
+Area = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Ids = Annotated[tuple[Id, ...], Field(max_length=SERVES_MAX)]
 
@@ -41,7 +48,7 @@ class _Table(BaseModel):
 class _Step(_Table):
     since: datetime
     """From when on it holds, with its offset from UTC."""
-    value: float = Field(ge=-1_000, le=1_000, allow_inf_nan=False)
+    value: float = Field(ge=-1_000, le=1e9, allow_inf_nan=False)
 
     @field_validator("since")
     @classmethod
@@ -98,12 +105,22 @@ class InventorySite(_Thing):
     """IANA time zone: days and years of the site end by its own clocks."""
     contract_kw: Kilowatts | None = None
     installed_it_kw: Kilowatts | None = None
-    floor_m2: float | None = Field(default=None, gt=0, le=10_000_000, allow_inf_nan=False)
+    floor_m2: Area | None = None
+    computer_room_m2: Area | None = None
+    battery_kw: Kilowatts | None = None
+    refrigerants: Text | None = None
+    traffic_in_gbps: float | None = Field(default=None, ge=0, le=10_000_000, allow_inf_nan=False)
+    traffic_out_gbps: float | None = Field(default=None, ge=0, le=10_000_000, allow_inf_nan=False)
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
     """ISO 4217."""
     tariff_per_kwh: Steps | None = None
     carbon_kg_per_kwh: Steps | None = None
     renewable_share: Steps | None = None
+    renewable_goo_share: Steps | None = None
+    renewable_ppa_share: Steps | None = None
+    cooling_degree_days: Steps | None = None
+    server_capacity: Steps | None = None
+    storage_pb: Steps | None = None
 
     def names(self) -> Named:
         """Which site it is."""
@@ -120,13 +137,17 @@ class InventorySite(_Thing):
 
     @model_validator(mode="after")
     def _in_order(self) -> InventorySite:
-        for name in ("tariff_per_kwh", "carbon_kg_per_kwh", "renewable_share"):
+        for name in STEPPED:
             steps = getattr(self, name) or ()
             starts = [step.since for step in steps]
             if any(later <= earlier for earlier, later in pairwise(starts)):
                 raise ValueError(f"has steps in {name} that are not in order of time. Put the earliest first")
-        if any(not 0 <= step.value <= 1 for step in self.renewable_share or ()):
-            raise ValueError("has a renewable_share that is no share. Write 0 to 1")
+        for name in STEPPED:
+            most = 1.0 if name.endswith("_share") else 1_000.0 if name.endswith("_per_kwh") else math.inf
+            least = -1_000.0 if name == "tariff_per_kwh" else 0.0
+            if any(not least <= step.value <= most for step in getattr(self, name) or ()):
+                what = "no share. Write 0 to 1" if most == 1.0 else f"none. Write {least:g} to {most:g}"
+                raise ValueError(f"has a {name} that is {what}")
         return self
 
 
@@ -279,6 +300,8 @@ class InventoryNetbox(_Table):
     """Custom field of a rack that holds its place in its row, counted from 1."""
     id_field: Text | None = None
     """Custom field of racks, devices and feeds that holds their id on the bus. Their name when left out or empty."""
+    every_min: float | None = Field(default=None, ge=1, le=44_640, allow_inf_nan=False)
+    """So often the service reads it into `imported` by itself. Only `dcim inventory import` does when left out."""
 
     @field_validator("url")
     @classmethod
@@ -300,6 +323,21 @@ class InventoryNetbox(_Table):
 class InventorySettings(Things):
     """What stands where and what it is rated for."""
 
+    file: Path | None = None
+    """Inventory file that people keep; it counts as these tables do, and is followed while the service runs."""
     imported: Path | None = None
-    """Inventory file of what NetBox said, as `dcim inventory import` writes it."""
+    """Inventory file of what NetBox said, as `dcim inventory import` writes it; followed likewise."""
     netbox: InventoryNetbox | None = None
+
+    @property
+    def followed(self) -> tuple[Path, ...]:
+        """The files that are looked at again while the service runs."""
+        return tuple(file for file in (self.file, self.imported) if file is not None)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> InventorySettings:
+        if self.netbox is not None and self.netbox.every_min is not None and self.imported is None:
+            raise ValueError('reads NetBox every_min, but into no file. Set imported = "inventory.netbox.toml"')
+        if self.file is not None and self.file == self.imported:
+            raise ValueError("names one file as file and as imported: one is people's, the other NetBox's. Name two")
+        return self

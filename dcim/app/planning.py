@@ -40,6 +40,7 @@ class Picture:
 class _Drawn:
     plant: Plant
     limits_a: Mapping[AssetKey, float]
+    claims: tuple[Claim, ...]
     inventory: Inventory
     network: Network
     gauges: Gauges
@@ -57,13 +58,18 @@ class Planning:
         latest: Callable[[], Latest],
         clock: Callable[[], datetime],
     ) -> None:
-        """claims: of settings and NetBox, which stand. placements: of the settings, from before there was an
-        inventory."""
+        """claims: of settings, files and NetBox, until others are adopted. placements: of the settings, from before
+        there was an inventory."""
         self._claims, self._placements = tuple(claims), placements
         self._plant, self._latest, self._clock = plant, latest, clock
         self._lock = Lock()
         self._drawn: _Drawn | None = None
         self._picture: Picture | None = None
+
+    def adopt(self, claims: Sequence[Claim]) -> None:
+        """Settings, files and NetBox say this from now on. The inventory is made anew when it is asked for next."""
+        with self._lock:
+            self._claims = tuple(claims)
 
     @property
     def inventory(self) -> Inventory:
@@ -102,13 +108,14 @@ class Planning:
             if value is not None and value > 0.0:
                 limits_a.setdefault(AssetKey(point.site, point.asset), value)
         kept = self._drawn
-        if kept is not None and kept.plant is plant and kept.limits_a == limits_a:
+        if kept is not None and kept.plant is plant and kept.claims is self._claims and kept.limits_a == limits_a:
             return kept
         said = (*self._claims, *said_by_placements(plant, self._placements), *said_by_bus(plant, limits_a))
         inventory = merge(said)
         network = connect(inventory)
         version = kept.version + 1 if kept else 1
-        self._drawn = _Drawn(plant, limits_a, inventory, network, find_gauges(plant, network), version)
+        gauges = find_gauges(plant, network)
+        self._drawn = _Drawn(plant, limits_a, self._claims, inventory, network, gauges, version)
         return self._drawn
 
 

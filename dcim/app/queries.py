@@ -76,6 +76,33 @@ def show_capacity(answer: Any) -> None:
     _print(table)
 
 
+def show_checks(answer: Any) -> None:
+    """A line for each group: both sums, how far they are apart, and how much of the time was read."""
+    table = _table("what", "upper", "lower", "upper is", "lower is", "unit", "apart %", "read", "note")
+    for one in answer["items"]:
+        sides = [_several(one[side]) for side in ("upper", "lower")]
+        means = [_number(one[side]["value"]) for side in ("upper_mean", "lower_mean")]
+        apart = one["difference_pct"]
+        cells = one["upper_mean"]["unit"], _number(apart["value"]), f"{apart['coverage_pct']:.0f} %", apart["why"]
+        table.add_row(one["checked"], *sides, *means, *cells)
+    told = f"{answer['compared']} of {answer['total']} groups can be compared"
+    _print(table, f"{answer['start'][:16]} to {answer['end'][:16]} UTC, {told}", [])
+
+
+def show_forecast(answer: Any) -> None:
+    """A line for each resource: how it grows, when it is full, and how well that was told before."""
+    table = _table("resource", "value", "of", "unit", "a day", "full", "earliest", "latest", "error before", "note")
+    for one in answer:
+        tested = one["backtest"]
+        cells = [
+            _number(one["load"]["value"]), _number(one["capacity"]["value"]), one["unit"],
+            _number(one["growth_per_day"]), *((one[name] or "–")[:10] for name in ("exhausted", "earliest", "latest")),
+            f"{_number(tested['error'])}, {tested['within_pct']:.0f} % within" if tested else "–", one["why"],
+        ]  # fmt: skip
+        table.add_row(one["resource"], *cells)
+    _print(table, answer[0]["scope"] if answer else "")
+
+
 def show_redundancy(answer: Any) -> None:
     """A line for each hall, then the weakest racks and cooling groups."""
     table = _table("hall", "racks", "power", "cooling")
@@ -129,7 +156,8 @@ def show_report(answer: Any) -> None:
     table = _table("symbol", "figure", "value", "unit", "kind", "read", "note")
     for one in answer["lines"]:
         read = f"{one['coverage_pct']:.0f} %"
-        table.add_row(one["symbol"], one["what"], _number(one["value"]), one["unit"], one["kind"], read, one["why"])
+        value = one["text"] or _number(one["value"])
+        table.add_row(one["symbol"], one["what"], value, one["unit"], one["kind"], read, one["why"])
     _print(table, f"{answer['site']}, {answer['year']}{'' if answer['complete'] else ', so far'}", [])
 
 
@@ -192,6 +220,11 @@ def _together(answers: Sequence[Any]) -> Any:
         "misread": [line for answer in answers for line in answer["misread"]],
         "misread_total": sum(answer["misread_total"] for answer in answers),
     }
+
+
+def _several(scopes: Sequence[str]) -> str:
+    names = [scope.split("/", 2)[-1] for scope in scopes]
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def _against(one: Usage) -> str:

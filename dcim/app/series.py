@@ -28,6 +28,10 @@ class SeriesBook:
         """Looks at this from now on for what is known of assets. Until then each point speaks for itself."""
         self._plant = plant
 
+    def move(self, placements: Mapping[AssetKey, Placement]) -> None:
+        """Things stand elsewhere from now on."""
+        self._placements = placements
+
     def series(self, points: Sequence[int]) -> Mapping[int, Series]:
         """The series of those of these points that are described."""
         self._look_through()

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -60,6 +61,13 @@ SURVEY_PAUSE_S = 0.2
 """Least time between two surveys of the plant; a tenth of the time at most goes into them."""
 
 
+class _Placed(NamedTuple):
+    """Where things stand, and how often that was another by then."""
+
+    moves: int
+    placements: Mapping[AssetKey, Placement]
+
+
 class _Survey(NamedTuple):
     """The plant anew, and what follows from it for those who look."""
 
@@ -93,7 +101,8 @@ class Watch:
         in_turn: int | None = None,
     ) -> None:
         """keep: writes down what detectors have learned; may block, and may raise Transient. in_turn: see Rounds."""
-        self._index, self._placements = index, placements
+        self._index = index
+        self._placed = _Placed(0, placements)
         self.latest, self._window = latest, window
         window.only([])  # what the plant does not know, no detector asks for
         self._sentinels, self._detectors, self._vigils = sentinels, detectors, vigils
@@ -217,6 +226,10 @@ class Watch:
             new = np.setdiff1d(self._asked, before)
             if len(new):
                 self._window.offer(self.latest.readings(new.tolist()))
+
+    def move(self, placements: Mapping[AssetKey, Placement]) -> None:
+        """Things stand elsewhere, or are rated otherwise, from now on: the plant is made anew with the next look."""
+        self._placed = _Placed(self._placed.moves + 1, placements)
 
     async def tell(self) -> None:
         """The loop of the event stream: a pulse and the hall's changes, once a second. Runs until cancelled."""
@@ -348,7 +361,8 @@ class Watch:
         """Takes in what metadata changed of the plant, at a pace that a large plant can bear, and looks at what had
         arrived of the points that were not known yet."""
         loop = asyncio.get_running_loop()
-        if self._surveying or self.plant.version == self._index.version or loop.time() < self._survey_due:
+        known = self.plant.version == self._index.version + self._placed.moves
+        if self._surveying or known or loop.time() < self._survey_due:
             return
         self._surveying, began, changed = True, loop.time(), self._changed
         try:
@@ -372,7 +386,9 @@ class Watch:
 
     def _survey_plant(self) -> _Survey:
         """What is known now, in a worker thread: a large plant takes seconds, and sockets are read meanwhile."""
-        plant = survey(self._index, self._placements)
+        placed = self._placed
+        plant = survey(self._index, placed.placements)
+        plant = replace(plant, version=plant.version + placed.moves)  # both only grow: another plant, another version
         points = len(self._index)  # asked once: the thread that decodes goes on adding
         wakes, wakes_any = [], np.zeros(points, np.bool_)
         for sentinel in self._sentinels:

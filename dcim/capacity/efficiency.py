@@ -13,22 +13,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
 from dcim.capacity.meters import Meter, flow_meter, gpus_by_rack, meter, meters, read
-from dcim.capacity.provenance import Figure, FigureKind, Period, missing
+from dcim.capacity.provenance import Figure, FigureKind, Period, missing, total
 from dcim.capacity.scopes import Layout, Scope
 from dcim.capacity.spans import Floats, Grid, Joined, add_up, average, means
 from dcim.core.assets import AssetKey
-from dcim.core.inventory import FactorStep
+from dcim.core.inventory import FactorStep, Site, factor_at
 from dcim.core.times import to_us
 
-Side = Literal["facility", "it", "compute", "water", "reuse", "liquid"]
+Side = Literal["facility", "it", "compute", "water", "reuse", "liquid", "potable", "onsite", "generators"]
 """What is measured: all that is drawn, what reaches the IT, what reaches its GPUs, water taken in, heat given to
-others, heat that goes into the coolant of the racks."""
-SIDES: Final[tuple[Side, ...]] = ("facility", "it", "compute", "water", "reuse", "liquid")
+others, heat that goes into the coolant of the racks, water taken in that is potable, renewable energy made and used on
+the site, what backup generators gave."""
+SIDES: Final[tuple[Side, ...]] = get_args(Side)
+NAMED: Final[frozenset[Side]] = frozenset({"facility", "water", "reuse", "potable", "onsite", "generators"})
+"""Sides of which people have to say which meters stand there."""
 
 YEAR: Final = timedelta(days=365)
 ANNUAL_COVERAGE_PCT: Final = 99.0
@@ -51,6 +54,12 @@ class Boundary:
     """Ids of flow meters of the water that is taken in."""
     reuse: tuple[str, ...] = ()
     """Ids of what passes heat on to others: flow and both temperatures are metered there."""
+    potable: tuple[str, ...] = ()
+    """Ids of flow meters of the part of that water that is potable."""
+    onsite: tuple[str, ...] = ()
+    """Ids of the meters of renewable energy that is made and used on the site."""
+    generators: tuple[str, ...] = ()
+    """Ids of the meters of backup generators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,9 @@ def survey(layout: Layout, boundary: Boundary) -> Survey:
     with_gpus = [key for key in racks if key in compute or key in gpus_by_rack(plant, "GpuTemperature")]
     put("compute", {key.id: compute.get(key) for key in with_gpus})
     put("water", {key.id: flow_meter(plant, key) for key in named(boundary.water)})
+    put("potable", {key.id: flow_meter(plant, key) for key in named(boundary.potable)})
+    put("onsite", {key.id: meter(plant, key, "power") for key in named(boundary.onsite)})
+    put("generators", {key.id: meter(plant, key, "power") for key in named(boundary.generators)})
     put("reuse", {key.id: meter(plant, key, "liquid_cooling") for key in named(boundary.reuse)})
     heat = meters(plant, racks, "liquid_cooling")
     put("liquid", {key.id: one for key, one in heat.items()})
@@ -144,7 +156,7 @@ class Balance:
             return None
         rows, measured = read(found, points, self._row_of)
         joined: Joined = add_up(rows)
-        if side == "water":
+        if side in {"water", "potable"}:
             joined = joined._replace(grid=joined.grid.times(60.0))
         share = float(measured.sum() / (len(found) + len(lacking)))
         known = float(np.where(np.isnan(joined.grid.mean[0]), 0.0, points.within).sum() / points.within.sum())
@@ -190,7 +202,7 @@ class Balance:
         scope = self._of.boundary.scope.name
         if lacking:
             why = f"nothing measures {', '.join(lacking[:5])}"
-        elif side in {"facility", "water", "reuse"}:
+        elif side in NAMED:
             why = f"no meter of it is named: set {side} for {scope} in [[boundaries]]"
         else:
             why = f"no rack of {scope} measures it"
@@ -325,13 +337,8 @@ def figures(of: Survey, points: Grid, period: Period) -> list[Efficiency]:
         "Σ facility energy × grid's kg CO2e per kWh ÷ IT energy, market's certificates left out",
         f"{ISO}-8",
     )
-    renewable = site.renewable_share if site is not None else ()
-    say(
-        "REF",
-        _with_factor(balance.ratio("facility", "facility", "", renewable), renewable, "renewable_share"),
-        "Σ facility energy × renewable share ÷ facility energy",
-        f"{ISO}-3",
-    )
+    ref = _divided(_renewable(balance, site)[0], balance.amount("facility", "kWh"))
+    say("REF", ref, "Σ facility energy × renewable share ÷ facility energy, or its parts together", f"{ISO}-3")
     say("ERF", balance.ratio("reuse", "facility", ""), "heat passed on ÷ facility energy", f"{ISO}-6")
     itue = balance.ratio("it", "compute", "")
     say("ITUE", itue, "IT energy ÷ energy of the GPUs' boards: CPUs, memory and switches count as overhead", GREEN_GRID)
@@ -340,6 +347,32 @@ def figures(of: Survey, points: Grid, period: Period) -> list[Efficiency]:
     liquid = balance.ratio("liquid", "it", "")
     say("liquid_share", liquid, "heat in the racks' coolant ÷ IT energy", "energy balance")
     return told
+
+
+def _renewable(balance: Balance, site: Site | None) -> tuple[Figure, Figure, Figure, Figure]:
+    """Renewable energy of a period, kWh: all of it, and what guarantees of origin cover, what contracts do, and what is
+    made on site. All of it is what `renewable_share` says, or else the sum of the parts that are known."""
+
+    def by_share(steps: Sequence[FactorStep], name: str) -> Figure:
+        share = _with_factor(balance.ratio("facility", "facility", "", steps), steps, name)
+        return _multiplied(balance.amount("facility", "kWh"), share)
+
+    goo = by_share(site.renewable_goo_share if site else (), "renewable_goo_share")
+    ppa = by_share(site.renewable_ppa_share if site else (), "renewable_ppa_share")
+    own = balance.amount("onsite", "kWh")
+    parts = [part for part in (goo, ppa, own) if part.value is not None]
+    if (site is None or not site.renewable_share) and parts:
+        whole = total(parts, "; ".join(part.boundary for part in parts))
+        why = f"the {len(parts)} of its three parts that are known: by guarantees of origin, by contracts, made on site"
+        return replace(whole, why=why), goo, ppa, own
+    return by_share(site.renewable_share if site else (), "renewable_share"), goo, ppa, own
+
+
+def _divided(upper: Figure, lower: Figure) -> Figure:
+    if upper.value is None or not lower.value:
+        lacking = upper if upper.value is None else lower
+        return missing("", upper.period, upper.boundary, lacking.why or "nothing was drawn")
+    return replace(upper, value=upper.value / lower.value, unit="")
 
 
 def _with_factor(figure: Figure, factors: Sequence[FactorStep], name: str) -> Figure:
@@ -368,6 +401,8 @@ class ReportLine:
     """As Delegated Regulation (EU) 2024/1364 calls it."""
     what: str
     figure: Figure
+    text: str = ""
+    """What is told in words; such a figure has no value."""
 
 
 def yearly(of: Survey, points: Grid, period: Period) -> list[ReportLine]:
@@ -383,39 +418,64 @@ def yearly(of: Survey, points: Grid, period: Period) -> list[ReportLine]:
             return missing(unit, period, scope, f"the inventory gives no {field} of the site")
         return Figure(value, unit, FigureKind.MEASURED, 100.0, period, scope, "from the inventory")
 
-    def asked(unit: str, what: str) -> Figure:
-        return missing(unit, period, scope, what)
-
     energy, it_energy = balance.amount("facility", "kWh"), balance.amount("it", "kWh")
-    water = balance.amount("water", "L")
+    water, potable = balance.amount("water", "L"), balance.amount("potable", "L")
     reused = balance.amount("reuse", "kWh")
-    renewable = site.renewable_share if site is not None else ()
-    ref = _with_factor(balance.ratio("facility", "facility", "", renewable), renewable, "renewable_share")
-    bought = "no contract or certificate is known here: from the supplier's statement"
+    renewable, goo, ppa, own = _renewable(balance, site)
+    ref = _divided(renewable, energy)
+
+    def at_end(name: str, unit: str) -> Figure:
+        steps: Sequence[FactorStep] = getattr(site, name) if site else ()
+        value = factor_at(steps, period.end - timedelta(microseconds=1))
+        return given(value, unit, name)
+
     return [
         ReportLine(
             "PDIT", "installed IT power demand", given(site.installed_it_kw if site else None, "kW", "installed_it_kw")
         ),
         ReportLine("SDC", "floor area of the data centre", given(site.floor_m2 if site else None, "m²", "floor_m2")),
+        ReportLine(
+            "SCR",
+            "floor area of the computer rooms",
+            given(site.computer_room_m2 if site else None, "m²", "computer_room_m2"),
+        ),
         ReportLine("EDC", "total energy consumption", energy),
+        ReportLine("EDC-BG", "energy of the backup generators", balance.amount("generators", "kWh")),
         ReportLine("EIT", "energy consumption of the IT equipment", it_energy),
+        ReportLine("CBtG", "average battery capacity", given(site.battery_kw if site else None, "kW", "battery_kw")),
         ReportLine("WIN", "water input", _scaled(water, 0.001, "m³")),
-        ReportLine("WIN-POT", "potable water input", asked("m³", "meters do not tell which water is potable")),
+        ReportLine("WIN-POT", "potable water input", _scaled(potable, 0.001, "m³")),
         ReportLine("EREUSE", "waste heat reused", reused),
         ReportLine("TWH", "average temperature of the waste heat", balance.waste_heat_c()),
         ReportLine("TIN", "average set point of the IT's intake air", balance.intake_c()),
-        ReportLine("CDD", "cooling degree days", asked("K·d", "no weather is known here")),
-        ReportLine("ERES-TOT", "renewable energy consumption", _multiplied(energy, ref)),
-        ReportLine("ERES-GOO", "of it, by guarantees of origin", asked("kWh", bought)),
-        ReportLine("ERES-PPA", "of it, by power purchase agreements", asked("kWh", bought)),
-        ReportLine("ERES-OS", "of it, made on site", asked("kWh", bought)),
-        ReportLine("CSERV", "ICT capacity for servers", asked("", "no benchmark of the servers is known here")),
-        ReportLine("CSTOR", "ICT capacity for storage", asked("PB", "storage is not watched")),
+        _in_words("refrigerants", "types of refrigerants", site.refrigerants if site else "", period, scope),
+        ReportLine("CDD", "cooling degree days", at_end("cooling_degree_days", "K·d")),
+        ReportLine("ERES-TOT", "renewable energy consumption", renewable),
+        ReportLine("ERES-GOO", "of it, by guarantees of origin", goo),
+        ReportLine("ERES-PPA", "of it, by power purchase agreements", ppa),
+        ReportLine("ERES-OS", "of it, made on site", own),
+        ReportLine("CSERV", "ICT capacity for servers", at_end("server_capacity", "")),
+        ReportLine("CSTOR", "ICT capacity for storage", at_end("storage_pb", "PB")),
+        ReportLine(
+            "BIN",
+            "incoming traffic bandwidth",
+            given(site.traffic_in_gbps if site else None, "Gbit/s", "traffic_in_gbps"),
+        ),
+        ReportLine(
+            "BOUT",
+            "outgoing traffic bandwidth",
+            given(site.traffic_out_gbps if site else None, "Gbit/s", "traffic_out_gbps"),
+        ),
         ReportLine("PUE", "power usage effectiveness, EDC ÷ EIT", balance.ratio("facility", "it", "")),
         ReportLine("WUE", "water usage effectiveness, WIN ÷ EIT", balance.ratio("water", "it", "L/kWh")),
         ReportLine("ERF", "energy reuse factor, EREUSE ÷ EDC", balance.ratio("reuse", "facility", "")),
         ReportLine("REF", "renewable energy factor, ERES-TOT ÷ EDC", ref),
     ]
+
+
+def _in_words(symbol: str, what: str, text: str, period: Period, scope: str) -> ReportLine:
+    why = "from the inventory, in words" if text else f"the inventory gives no {symbol} of the site"
+    return ReportLine(symbol, what, missing("", period, scope, why), text)
 
 
 def _scaled(figure: Figure, factor: float, unit: str) -> Figure:

@@ -109,6 +109,14 @@ def flow_meter(plant: Plant, key: AssetKey) -> Meter | None:
     return None
 
 
+def coolant_meter(plant: Plant, key: AssetKey) -> Meter | None:
+    """The coolant that passes a rack, or the circuit that a CDU keeps cool, L/min; None where nothing meters it."""
+    own = _first(plant, key, "RackLiquidFlow")
+    if own is None:
+        own = _of(plant.at(key, "LiquidFlow"), Loop.SECONDARY, None)
+    return None if own is None else Meter(key, How.ONE, (own,), FigureKind.MEASURED, f"{key.id}, its coolant")
+
+
 def _power(plant: Plant, key: AssetKey) -> Meter | None:
     for quantity in ("RackPower", "ActivePower"):
         own = _first(plant, key, quantity)

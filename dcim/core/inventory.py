@@ -99,6 +99,23 @@ class Site:
     """kg CO2e of a kWh from the grid, in order of time."""
     renewable_share: tuple[FactorStep, ...] = ()
     """Share of what is drawn that is renewable, 0 to 1, in order of time."""
+    renewable_goo_share: tuple[FactorStep, ...] = ()
+    """Share of what is drawn that guarantees of origin cover, likewise; with `renewable_ppa_share`, contracts."""
+    renewable_ppa_share: tuple[FactorStep, ...] = ()
+    computer_room_m2: float | None = None
+    battery_kw: float | None = None
+    """Power that its batteries give, on average over the year."""
+    refrigerants: str = ""
+    """In its cooling machines, as their plates have it."""
+    cooling_degree_days: tuple[FactorStep, ...] = ()
+    """Of a year at its place, K·d, by the weather service; the value that holds at the year's end counts."""
+    server_capacity: tuple[FactorStep, ...] = ()
+    """ICT capacity of its servers, by their benchmark, likewise."""
+    storage_pb: tuple[FactorStep, ...] = ()
+    """ICT capacity of its storage, PB, likewise."""
+    traffic_in_gbps: float | None = None
+    """Bandwidth of its links, in and out, Gbit/s."""
+    traffic_out_gbps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,7 +302,8 @@ class Books(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something cannot be made durable: readings, and so nothing is acknowledged; or what became of alarms."""
+    """Something cannot be done for now: readings cannot be made durable, and so nothing is acknowledged; what became of
+    alarms cannot be written; an inventory cannot be read."""
 
     since: datetime
     what: str

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from dcim.app.inventory_settings import InventorySettings
+from dcim.physics.fluids import PG25
+from dcim.physics.hydraulics import heat_carried_kw
 from tests.contract.inside import SITE, Inside, inside, metadata, rack_metadata, rack_value, value
 
 RACKS = ("R1", "R2")
@@ -206,6 +208,62 @@ def test_where_nothing_is_known_nothing_is_made_up() -> None:
     inside(scenario)
 
 
+def test_when_cooling_flow_and_space_are_full() -> None:
+    """Three weeks of two racks whose flow grows by 2 L/min a day each at a rise of 10 K; the second rack came after a
+    week."""
+
+    async def scenario(hall: Inside) -> None:
+        await ready(hall)
+        names = ("RackLiquidFlow", "RackLiquidSupplyTemperature", "RackLiquidReturnTemperature")
+        units = ("LPM", "C", "C")
+        await hall.send(
+            *(
+                rack_metadata(name, rack, engUnit=unit)
+                for rack in RACKS
+                for name, unit in zip(names, units, strict=True)
+            )
+        )
+        day_s, at_s = 86_400, time.time()
+        midnight_s = at_s - at_s % day_s
+        await hall.send(
+            *(
+                rack_value(name, number, rack, ago_s=at_s - (midnight_s - days * day_s + 3_600 * hour + 1_800))
+                for days in range(1, 22)
+                for hour in range(6, 24)
+                for rack in RACKS
+                if rack == "R1" or days <= 14
+                for name, number in zip(names, (100.0 - 2.0 * days, 35.0, 45.0), strict=True)
+            ),
+            *(
+                rack_value("RackPower", 50.0, rack, ago_s=at_s - (midnight_s - days * day_s + 3_600 * 12))
+                for days in range(1, 22)
+                for rack in RACKS
+                if rack == "R1" or days <= 14
+            ),
+        )
+        query = f"/api/v1/capacity/forecast?scope=row/{SITE}/Hall%202/C&days=21&resource="
+        flow = await hall.get(f"{query}flow")
+        assert (flow["unit"], flow["days"]) == ("L/min", 21)
+        assert flow["capacity"]["value"] == 500.0, "of its CDU, which says that 300 of them flow"
+        assert flow["load"]["value"] > 196.0 - 4.0
+        assert flow["growth_per_day"] == pytest.approx(4.0), "two a rack; that one rack came is one step, and no slope"
+        assert flow["growth_high"] > 4.0
+        assert flow["exhausted"] is not None and flow["backtest"]["days"] == 6
+        heat = await hall.get(f"{query}cooling")
+        assert heat["unit"] == "kW" and heat["capacity"]["value"] == 300.0
+        per_lpm = heat_carried_kw(1.0, 35.0, 45.0, PG25)
+        assert heat["growth_per_day"] == pytest.approx(flow["growth_per_day"] * per_lpm, abs=2e-3)
+        space = await hall.get(f"{query}space")
+        assert (space["capacity"]["value"], space["unit"], space["days"]) == (8.0, "positions", 21)
+        for resource, what in (("cooling", "cooling"), ("space", "free positions")):
+            of_rack = await hall.get(f"/api/v1/capacity/forecast?scope=asset/{SITE}/R1&resource={resource}&days=21")
+            known = resource == "cooling"
+            assert (of_rack["capacity"]["value"] is not None) == known, what
+        await hall.get(f"{query}air", 422)
+
+    inside(scenario, inventory=INVENTORY)
+
+
 def test_when_it_is_full() -> None:
     """Three weeks of two racks that grow by 0.5 kW a day each, with a daily swing that the highest hour takes out."""
 
@@ -223,7 +281,8 @@ def test_when_it_is_full() -> None:
         await hall.send(*past)
         told = await hall.get(f"/api/v1/capacity/forecast?scope=row/{SITE}/Hall%202/C&days=21")
         assert told["days"] == 21 and told["backtest"]["within_pct"] == 100.0
-        assert told["growth_kw_per_day"] == pytest.approx(1.0)
+        assert told["growth_per_day"] == pytest.approx(1.0)
+        assert (told["resource"], told["unit"]) == ("power", "kW")
         # Yesterday's highest hour was 149 kW; the capacity is the 190 of now and the headroom of now.
         room = told["capacity"]["value"] - 149.0
         last = datetime.fromtimestamp(midnight_s - day_s, UTC)

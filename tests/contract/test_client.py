@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from dcim import client as api
-from dcim.app.api import capacity, efficiency, figures, forecast, redundancy, utilization, workloads
+from dcim.app.api import capacity, checks, efficiency, figures, forecast, redundancy, utilization, workloads
 from dcim.app.cli import app
 from dcim.app.queries import RECORDS_BYTES_MAX, jobs_of
 from dcim.core.errors import Permanent, Transient
@@ -57,6 +57,8 @@ PAIRS: list[tuple[Any, type[BaseModel]]] = [
     (api.Standing, redundancy.StandingBody),
     (api.HallRedundancy, redundancy.HallRedundancyBody),
     (api.Redundancy, redundancy.RedundancyBody),
+    (api.Check, checks.CheckBody),
+    (api.Checks, checks.ChecksBody),
     (api.Backtest, forecast.BacktestBody),
     (api.Forecast, forecast.ForecastBody),
 ]
@@ -96,7 +98,8 @@ def questions(url: str, folder: Path) -> None:
     assert figures["PUE"] == pytest.approx(1.25)
     for command in (
         ["scopes"], ["cost", "site/titan"], ["report", "titan", "2026"], ["capacity", "site/titan"], ["redundancy"],
-        ["placement", "2", "60"], ["what-if", "asset/titan/TAP"],
+        ["placement", "2", "60"], ["what-if", "asset/titan/TAP"], ["checks", "site/titan"], ["forecast", "site/titan"],
+        ["forecast", "site/titan", "--resource", "power", "--resource", "space"],
     ):  # fmt: skip
         answer = run.invoke(app, ["query", *command, "--url", url])
         assert (answer.exit_code, bool(answer.output.strip())) == (0, True), answer.output

@@ -68,8 +68,10 @@ from dcim.app.settings import (
     WebhookReceiver,
     load,
 )
+from dcim.capacity.checks import Checked
 from dcim.capacity.cost import Terms, costs
 from dcim.capacity.efficiency import Boundary, figures, survey, yearly
+from dcim.capacity.growth import Growing
 from dcim.capacity.limits import Resource
 from dcim.capacity.provenance import Period
 from dcim.capacity.redundancy import Holds
@@ -256,7 +258,7 @@ def test_every_figure_of_efficiency_and_cost_has_its_line() -> None:
 
 
 def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
-    assert {*Resource, *Cause, *Holds} <= rows("capacity.md")
+    assert {*Resource, *Cause, *Holds, *Growing, *Checked} <= rows("capacity.md")
     text = (DOCS / "capacity.md").read_text()
     paths = {
         route.path

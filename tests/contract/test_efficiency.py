@@ -144,6 +144,31 @@ def test_the_yearly_report():
     assert [line.symbol for line in report if line.figure.value is None and not line.figure.why] == []
 
 
+def test_the_report_takes_what_no_meter_tells_from_the_inventory():
+    site = Site(
+        "s", computer_room_m2=900.0, battery_kw=300.0, refrigerants="R-1234ze(E) <50 kg>", traffic_in_gbps=400.0,
+        renewable_goo_share=(FactorStep(START, 0.3),), renewable_ppa_share=(FactorStep(START, 0.2),),
+        cooling_degree_days=(FactorStep(START - timedelta(days=400), 80.0), FactorStep(START, 120.0)),
+        server_capacity=(FactorStep(START + timedelta(days=9_999), 1.0),),
+    )  # fmt: skip
+    boundary = Boundary(SITE, ("GRID",), water=("MAKEUP",), potable=("MAKEUP",), onsite=("R2",), generators=("NONE",))
+    told, report = tell(hours=24 * 365, inventory=Inventory(sites={"s": site}), boundary=boundary)
+    lines = {line.symbol: line for line in report}
+    value = {symbol: line.figure.value for symbol, line in lines.items()}
+    assert (value["SCR"], value["CBtG"], value["BIN"], value["BOUT"]) == (900, 300, 400, None)
+    assert (value["CDD"], value["CSERV"]) == (120, None), "what holds at the year's end"
+    assert (lines["refrigerants"].text, value["refrigerants"]) == ("R-1234ze(E) <50 kg>", None)
+    assert value["WIN-POT"] == pytest.approx(value["WIN"])
+    assert value["ERES-GOO"] == pytest.approx(0.3 * 240 * 8760)
+    assert value["ERES-PPA"] == pytest.approx(0.2 * 240 * 8760)
+    assert value["ERES-OS"] == pytest.approx(80 * 8760)
+    assert value["ERES-TOT"] == pytest.approx((0.5 * 240 + 80) * 8760), "nobody says all of it, so its parts together"
+    assert value["REF"] == pytest.approx((0.5 * 240 + 80) / 240)
+    assert told["REF"].figure.value == pytest.approx(value["REF"])
+    assert "NONE" in lines["EDC-BG"].figure.why
+    assert [symbol for symbol, line in lines.items() if line.figure.value is None and not line.figure.why] == []
+
+
 def test_a_hall_has_a_partial_pue():
     layout = lay_out(plant(), Inventory())
     told = figures(

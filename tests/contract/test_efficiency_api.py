@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +20,8 @@ from tests.contract.test_work import VLLM, dcgm
 INVENTORY = {
     "sites": [
         {"id": "titan", "role": "training_hub", "zone": "Europe/Oslo", "currency": "EUR", "tariff_per_kwh": 0.2,
-         "carbon_kg_per_kwh": 0.03, "renewable_share": 0.9, "installed_it_kw": 800}
+         "carbon_kg_per_kwh": 0.03, "renewable_share": 0.9, "installed_it_kw": 800,
+         "refrigerants": "R-<b>513A"}
     ]
 }  # fmt: skip
 OSLO = ZoneInfo("Europe/Oslo")
@@ -124,8 +126,12 @@ def test_the_yearly_report_in_its_forms() -> None:
         page = (await hall.client.get(f"{query}&format=html")).text
         assert page.startswith("<!doctype html>")
         assert "EREUSE" in page
+        assert "R-&lt;b&gt;513A" in page and "<b>" not in page and "<script" not in page and "style=" not in page
+        assert lines["refrigerants"]["text"] == "R-<b>513A"
+        sheet = await hall.client.get("/api/v1/efficiency/" + re.search(r'href="([^"]+\.css)"', page)[1])
+        assert sheet.status_code == 200 and "@media print" in sheet.text
         plain = await hall.client.get(f"{query}&format=csv")
-        assert plain.text.startswith("symbol,what,value,unit,kind,coverage_pct,boundary,why\n")
+        assert plain.text.startswith("symbol,what,text,value,unit,kind,coverage_pct,boundary,why\n")
         for wrong, field in ((f"site=titan&year={year + 1}", "query.year"), ("site=x&year=2026", "query.site")):
             problem = (await hall.client.get(f"/api/v1/efficiency/report?{wrong}")).json()
             assert problem["errors"][0]["field"] == field

@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
+from dcim.app.api import checks
 from dcim.app.api.context import Context, Ctx
 from dcim.app.api.figures import FigureBody, figure_body, rounded, worked_out
 from dcim.app.api.pages import Cursor, cut
@@ -41,6 +42,7 @@ from dcim.capacity.what_if import Added, At, at_rating, what_if
 from dcim.core.inventory import Cooling
 
 router = APIRouter(tags=["capacity"], responses=RESPONSES)
+router.include_router(checks.router)
 
 LOST_MAX, ADDED_MAX = 1_000, 100
 """Things that one what-if loses, and rows that it adds racks to."""

@@ -71,6 +71,7 @@ class ReportLineBody(BaseModel):
 
     symbol: str = Field(description="As the regulation calls it.", examples=["EDC"])
     what: str
+    text: str = Field(description="What is told in words, as types of refrigerants are; else empty.")
     value: float | None
     unit: str
     kind: Literal["measured", "estimated", "missing"]
@@ -172,7 +173,9 @@ async def yearly_report(
     ] = "json",
 ) -> Response:
     """The figures that Delegated Regulation (EU) 2024/1364 asks for, of one site and year, in the order of its annexes:
-    also those that cannot be told from here, with what it takes. Of a year that goes on, until now."""
+    also those that cannot be told from here, with what it takes. Of a year that goes on, until now. Energies are
+    Σ power × time of the meters in `[[boundaries]]`, water Σ flow × time, ratios as in GET /efficiency; what no meter
+    tells are facts of `[[inventory.sites]]`."""
     (chosen,) = _sites_and_halls(layout, [f"site/{site}"], "query.site")
     try:
         asked = period_of(ctx, layout, [chosen], str(year), None, None)
@@ -280,7 +283,9 @@ _FLAT: dict[str, Any] = {
     "name": pl.String, "label": pl.String, "value": pl.Float64, "unit": pl.String, **_WHERE,
     "formula": pl.String, "source": pl.String,
 }  # fmt: skip
-_LINE: dict[str, Any] = {"symbol": pl.String, "what": pl.String, "value": pl.Float64, "unit": pl.String, **_WHERE}
+_LINE: dict[str, Any] = {
+    "symbol": pl.String, "what": pl.String, "text": pl.String, "value": pl.Float64, "unit": pl.String, **_WHERE,
+}  # fmt: skip
 
 
 def _where(figure: Figure) -> dict[str, Any]:
@@ -301,7 +306,7 @@ def _body(one: Efficiency) -> dict[str, Any]:
 
 
 def _line(line: ReportLine) -> dict[str, Any]:
-    return {"symbol": line.symbol, "what": line.what, **_where(line.figure)}
+    return {"symbol": line.symbol, "what": line.what, "text": line.text, **_where(line.figure)}
 
 
 def _number(value: float | None) -> str:
@@ -314,7 +319,7 @@ def _page(body: dict[str, Any]) -> str:
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(str(cell))}</td>" for cell in (line["symbol"], line["what"]))
-        + f"<td>{_number(line['value'])}</td>"
+        + f"<td>{escape(line['text']) or _number(line['value'])}</td>"
         + "".join(
             f"<td>{escape(str(cell))}</td>"
             for cell in (line["unit"], line["kind"], f"{line['coverage_pct']:.1f} %", line["boundary"], line["why"])
@@ -332,11 +337,12 @@ def _page(body: dict[str, Any]) -> str:
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
+<link rel="stylesheet" href="../../../console/report.css">
 </head>
 <body>
 <h1>{title}</h1>
 <p>From {body["start"]:%Y-%m-%d %H:%M} to {body["end"]:%Y-%m-%d %H:%M} UTC.{state} A figure marked missing is not 0.</p>
-<table border="1" cellpadding="4" cellspacing="0">
+<table>
 <thead><tr>{heads}</tr></thead>
 <tbody>{rows}</tbody>
 </table>

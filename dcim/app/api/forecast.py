@@ -1,40 +1,46 @@
-"""When the power of a place is full.
+"""When a place is full: of power, cooling, coolant or positions.
 
-Lives here: the route, its bodies, and the days that it looks at. Not here: the trend (dcim.capacity.exhaustion)."""
+Lives here: the route, its bodies, and the reading of the days. Not here: the trend (dcim.capacity.exhaustion), what is
+used and what there is to grow into (dcim.capacity.growth)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import numpy as np
-import polars as pl
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from dcim.app import history
 from dcim.app.api.context import Ctx
 from dcim.app.api.figures import FigureBody, rounded, worked_out
 from dcim.app.api.places import level_of, within
 from dcim.app.api.problems import RESPONSES, bad
 from dcim.capacity.exhaustion import CONFIDENCE_PCT, foretell
-from dcim.capacity.headroom import headroom, units
+from dcim.capacity.growth import HOURS, UNITS, Basis, Days, Growing, basis, ceiling
+from dcim.capacity.headroom import units
+from dcim.capacity.meters import read
+from dcim.capacity.network import Floats
+from dcim.capacity.provenance import Period
 from dcim.core.ports import TelemetryStore
 
 router = APIRouter(tags=["capacity"], responses=RESPONSES)
 
 FORECAST_DAYS_MAX = 400
 POINTS_MAX = 5_000
-"""Meters that one forecast reads."""
+"""Points that one forecast reads."""
+CELLS_MAX = 1_000_000
+"""Points × hours that are in memory at a time."""
 
 
 class BacktestBody(BaseModel):
     """How the method did on the last days, from the ones before."""
 
     days: int
-    error_kw: float = Field(description="Mean absolute error, kW.")
-    bias_kw: float = Field(description="Mean of foretold − true, kW.")
+    error: float = Field(description="Mean absolute error, in the forecast's unit.")
+    bias: float = Field(description="Mean of foretold − true, in the forecast's unit.")
     within_pct: float = Field(description=f"Days inside the interval, %; about {CONFIDENCE_PCT:g} if it is right.")
 
 
@@ -42,9 +48,11 @@ class ForecastBody(BaseModel):
     """When it is full."""
 
     scope: str
-    capacity: FigureBody = Field(description="Load now + headroom now, kW.")
-    load: FigureBody = Field(description="Trend of the daily highest hour on the last day, kW.")
-    growth_kw_per_day: float | None = Field(description="Median of the slopes between all pairs of days (Sen).")
+    resource: Growing
+    unit: str = Field(description="Of capacity, load, errors, and of growth a day.", examples=["kW"])
+    capacity: FigureBody = Field(description="What is used now + what is free now.")
+    load: FigureBody = Field(description="Trend of the daily highest hour on the last day.")
+    growth_per_day: float | None = Field(description="Median of the slopes between all pairs of days (Sen 1968).")
     growth_low: float | None = Field(description=f"Bounds of that, {CONFIDENCE_PCT:g} % (Kendall).")
     growth_high: float | None
     exhausted: datetime | None = Field(description="null where it does not grow, or cannot be told: see why.")
@@ -60,38 +68,46 @@ async def forecast(
     ctx: Ctx,
     scope: Annotated[str, Query(description="A site, hall, row or rack.", examples=["site/demo"], max_length=512)],
     days: Annotated[int, Query(description="How far to look back.", ge=14, le=FORECAST_DAYS_MAX)] = 90,
+    resource: Annotated[
+        Growing,
+        Query(
+            description="power: of its racks, kW. cooling: heat into liquid, kW = ρ·cp·V̇·ΔT / 6e7. flow: coolant, "
+            "L/min. space: positions that racks stand in."
+        ),
+    ] = Growing.POWER,
 ) -> ForecastBody:
-    """When the power of a scope meets its capacity if it grows as it did: Sen's slope over the highest hour of each
+    """When a resource of a scope meets its capacity if it grows as it did: Sen's slope over the highest hour of each
     day, with Kendall's interval, and how the same method did on the last 30 % of the days from the ones before.
 
-    Capacity is what it draws now and its headroom over all resources. Days of which less than half is covered are left
-    out."""
+    Capacity is what is used now and what is free now: of power the headroom over all resources; of cooling and flow
+    what the cooling groups of its racks leave without their spare units, if the racks of others stay as they are; of
+    space the free positions of its rows. A rack counts from its first reading on; of space, as soon as it was heard.
+    Days of which fewer than 12 hours are known are left out."""
     picture = await run_in_threadpool(ctx.planning.picture)
     level = level_of(scope)
     (unit,) = within(picture, units(picture.inventory, picture.network, level), scope)
-    plant = ctx.watch.plant
-    keys = [picture.network.racks[rack].key for rack in unit.racks]
-    points = [found.id for key in keys for found in plant.at(key, "RackPower")[:1]]
-    if len(points) > POINTS_MAX:
-        raise bad("query.scope", f"That is {len(points)} racks; {POINTS_MAX} are the most. Ask for a hall or a row.")
+    of = basis(ctx.watch.plant, picture.network, unit, resource)
+    points = sum(len(one.points) for one in of.meters)
+    if points > POINTS_MAX:
+        raise bad("query.scope", f"That is {points} points; {POINTS_MAX} are the most. Ask for a hall or a row.")
     end = ctx.clock().replace(hour=0, minute=0, second=0, microsecond=0)
     start = end - timedelta(days=days)
-    day, value = await run_in_threadpool(_daily, ctx.store, points, len(keys), start, end)
-    found = headroom(unit, picture.limits, picture.loads)
-    boundary = f"{level} {unit.id}"
-    now_kw = float(np.sum(picture.loads.rack_kw[list(unit.racks)])) if unit.racks else float("nan")
-    free = found.headroom.value
-    ceiling = None if free is None or np.isnan(now_kw) else now_kw + free
-    told = foretell(day, value, float("nan") if ceiling is None else ceiling)
-    nothing = worked_out(picture.loads.at, None, "kW", boundary, "")
-    why = f"load now + headroom: {found.headroom.why}"
-    capacity = worked_out(picture.loads.at, ceiling, "kW", boundary, why, found.headroom.coverage_pct)
+    value = await run_in_threadpool(_daily, ctx.store, of, resource, Period(start, end))
+    day = np.arange(days, dtype=np.float64)
+    top = ceiling(picture.network, picture.loads, picture.limits, unit, resource)
+    told = of.lacking or foretell(day, value, float("nan") if top.value is None else top.value)
+    unit_of, boundary = UNITS[resource], f"{level} {unit.id}"
+    head = {
+        "scope": scope,
+        "resource": resource,
+        "unit": unit_of,
+        "capacity": worked_out(picture.loads.at, top.value, unit_of, boundary, top.why, top.coverage_pct),
+    }
     if isinstance(told, str):
         return ForecastBody(
-            scope=scope,
-            capacity=capacity,
-            load=nothing.model_copy(update={"why": told}),
-            growth_kw_per_day=None,
+            **head,
+            load=worked_out(picture.loads.at, None, unit_of, boundary, told),
+            growth_per_day=None,
             growth_low=None,
             growth_high=None,
             exhausted=None,
@@ -104,22 +120,22 @@ async def forecast(
     last = start + timedelta(days=float(day[~np.isnan(value)][-1]))
 
     def when(in_days: float | None) -> datetime | None:
-        if ceiling is None or in_days is None or in_days > 36_500:
+        if top.value is None or in_days is None or in_days > 36_500:
             return None
         return last + timedelta(days=in_days)
 
     why = (
-        f"its capacity is not known: {found.headroom.why}"
-        if ceiling is None
+        f"its capacity is not known: {top.why}"
+        if top.value is None
         else "it does not grow"
         if told.in_days is None
-        else f"{told.per_day:.4g} kW a day fill {ceiling - told.level:.4g} kW"
+        else f"{told.per_day:.4g} {unit_of} a day fill {top.value - told.level:.4g} {unit_of}"
     )
+    of_what = "racks that had been heard" if resource is Growing.SPACE else "each day's highest hour"
     return ForecastBody(
-        scope=scope,
-        capacity=capacity,
-        load=worked_out(last, told.level, "kW", boundary, "trend of each day's highest hour", 100.0),
-        growth_kw_per_day=rounded(told.per_day),
+        **head,
+        load=worked_out(last, told.level, unit_of, boundary, f"trend of {of_what}", 100.0),
+        growth_per_day=rounded(told.per_day),
         growth_low=rounded(told.per_day_low),
         growth_high=rounded(told.per_day_high),
         exhausted=when(told.in_days),
@@ -127,8 +143,8 @@ async def forecast(
         latest=when(told.latest_days),
         backtest=BacktestBody(
             days=told.backtest.days,
-            error_kw=round(told.backtest.error, 3),
-            bias_kw=round(told.backtest.bias, 3),
+            error=round(told.backtest.error, 3),
+            bias=round(told.backtest.bias, 3),
             within_pct=round(told.backtest.within_pct, 1),
         ),
         days=told.days,
@@ -136,23 +152,18 @@ async def forecast(
     )
 
 
-def _daily(
-    store: TelemetryStore, points: Sequence[int], racks: int, start: datetime, end: datetime
-) -> tuple[np.ndarray, np.ndarray]:
-    """Highest hour of each day, kW, and the days; NaN where fewer than 12 hours are covered by all racks."""
-    size = (end - start).days
-    days = np.arange(size, dtype=np.float64)
-    values = np.full(size, np.nan)
-    if points and len(points) == racks:
-        frame = store.window(list(points), start, end, timedelta(hours=1), "mean")
-        hours = (
-            frame.group_by("time")
-            .agg(pl.col("value").sum(), pl.len().alias("racks"))
-            .filter(pl.col("racks") == racks)
-            .with_columns(day=(pl.col("time") - start).dt.total_days())
-            .group_by("day")
-            .agg(pl.col("value").max(), pl.len().alias("hours"))
-            .filter(pl.col("hours") >= 12)
-        )
-        values[hours["day"].to_numpy()] = hours["value"].to_numpy()
-    return days, values
+def _daily(store: TelemetryStore, of: Basis, resource: Growing, period: Period) -> Floats:
+    """What was used on each day; NaN where that is not known. Read some meters at a time, so that memory is bounded."""
+    size = (period.end - period.start).days
+    days = Days(size)
+    if of.lacking:
+        return days.standing()
+    each = max(len(one.points) for one in of.meters)
+    piece = max(1, CELLS_MAX // (each * size * HOURS))
+    for begin in range(0, len(of.meters), piece):
+        some = of.meters[begin : begin + piece]
+        points = sorted({point for one in some for point in one.points})
+        past = history.read(store, points, period, step_s=3_600, peaks=False)
+        rows, _ = read(some, past.grid, {point: row for row, point in enumerate(points)})
+        days.add(rows.mean)
+    return days.standing(of.unmetered) if resource is Growing.SPACE else days.highest()
