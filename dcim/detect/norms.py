@@ -21,6 +21,8 @@ FORGET_S = 90 * 86_400.0
 """Time constant with which a norm follows once it has been learned for so long. [E]"""
 STEP_S_MAX = 600.0
 """What one look adds to the time learned, at most: after a gap a look is not worth the gap."""
+KEPT_S = 1.0
+"""Time that a value counts as learned which is kept as it is (`Norms.keep`): it is there or not."""
 SCHEMA = {"statistic": pl.String, "point": pl.Int64, "value": pl.Float64, "learned_s": pl.Float64}
 
 
@@ -67,6 +69,10 @@ class Norms:
         value[learned_s < ready_s] = np.nan
         return value
 
+    def points(self, statistic: str) -> int:
+        """One more than the greatest point number that this statistic may be known of; 0 where it is known of none."""
+        return len(self._by.get(statistic, _NOTHING).value)
+
     def learn(self, looked: list[Learned], lasted_s: float) -> Norms:
         """These norms after a look that stands for lasted_s seconds. Unusual weight is given to nothing: each norm is
         the mean over all its time, until that is FORGET_S."""
@@ -85,6 +91,14 @@ class Norms:
             value[points] += (values - value[points]) * np.minimum(worth_s / learned_s[points], 1.0)
             by[look.statistic] = _Norm(value, learned_s)
         return Norms(MappingProxyType(by), self.speed)
+
+    def keep(self, statistic: str, points: Numbers, values: Floats) -> Norms:
+        """These norms and, beside them, values of these points as they are, in place of what was kept under that name
+        before. So what a detector gathers over days outlives a restart: nothing is averaged, and nothing follows.
+        [n] each: points of 0 and more, values that are finite. `of` answers them at KEPT_S."""
+        value, learned_s = (np.zeros(int(points.max(initial=-1)) + 1) for _ in range(2))
+        value[points], learned_s[points] = values, KEPT_S
+        return Norms(MappingProxyType({**self._by, statistic: _Norm(value, learned_s)}), self.speed)
 
     def at(self, speed: float) -> Norms:
         """These norms, from now on learned at another speed."""

@@ -168,12 +168,12 @@ class Heat:
             timedelta(seconds=self.settings.every_s),
         )
         self._map = _Map.of(Plant())
-        self._swings = Swings(self.settings.swings)
+        self._swings = Swings.of(self.study.norms, self.settings.swings)
 
     @property
     def norms(self) -> Norms:
-        """What is usual, as learned by now."""
-        return self.study.norms
+        """What is usual, as learned by now, and beside it what the swings of GPUs have gathered."""
+        return self._swings.kept_in(self.study.norms)
 
     def learn(self, exempt: AbstractSet[AssetKey]) -> None:
         """As Learner says."""
@@ -186,7 +186,7 @@ class Heat:
         settings = self.settings
         grid = Grid(to_us(at), settings.bin_s, round(settings.look_back_s / settings.bin_s), settings.hold_s)
         wide = widen(window, grid)
-        look = _Look(settings, self._map, wide, self.norms, at, self._swings)
+        look = _Look(settings, self._map, wide, self.study.norms, at, self._swings)
         learned = [look.heat(), *look.resistances(), *look.branches()]
         look.throttling()
         self.study.looked(at, learned)

@@ -14,7 +14,7 @@ from dcim.core.assets import AssetKey
 from dcim.core.readings import Quality, Readings
 from dcim.core.times import to_us
 from dcim.detect import wide as module
-from dcim.detect.norms import FORGET_S, Learned, Norms
+from dcim.detect.norms import FORGET_S, KEPT_S, Learned, Norms
 from dcim.detect.stillness import stillness
 from dcim.detect.study import Study
 from dcim.detect.traces import Grid, Traces
@@ -137,6 +137,18 @@ def test_a_norm_is_forgotten_when_its_part_was_mended_and_never_altered() -> Non
     gone = norms.forget(np.array([3, 99, -1]))
     assert np.isnan(gone.of("r", np.array([3]), 1.0))
     assert norms.of("r", np.array([3]), 1.0) == 1.0
+
+
+@given(points=st.sets(st.integers(0, 50), min_size=1), other=st.sets(st.integers(0, 50), min_size=1))
+def test_what_is_kept_is_there_as_it_was_and_replaces_what_was_kept_before(points: set[int], other: set[int]) -> None:
+    norms = Norms().learn([learned(1.0)], 600.0)
+    first, second = (np.array(sorted(some)) for some in (points, other))
+    norms = norms.keep("sum", first, first + 0.5).keep("sum", second, second + 0.25)
+    again = Norms.from_frame(norms.to_frame())
+    assert again.of("sum", second, KEPT_S).tolist() == (second + 0.25).tolist()
+    assert np.isnan(again.of("sum", np.array([*sorted(points - other), -1]), KEPT_S)).all()
+    assert again.points("sum") == max(other) + 1
+    assert again.of("r", np.array([3]), 600.0) == 1.0
 
 
 def test_a_study_learns_an_instant_once_and_not_of_exempt_assets() -> None:

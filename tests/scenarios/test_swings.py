@@ -14,6 +14,7 @@ from dcim.core.findings import FindingKind
 from dcim.core.plant import Plant
 from dcim.core.readings import Readings
 from dcim.core.times import to_us
+from dcim.detect.norms import Norms
 from dcim.detect.swings import Swings
 from dcim.detect.thermal import Heat
 
@@ -51,19 +52,70 @@ def taken(celsius: np.ndarray, power_w: np.ndarray) -> np.ndarray:
     return np.array(said)
 
 
-def test_a_fifth_more_resistance_is_found_within_ten_days_and_nothing_before() -> None:
-    begins = 24 * 9
-    celsius = ROOM_C + K_W * POWER_W * (1.0 + 0.2 * (begins <= HOUR)) + NOISE_K
+def found(celsius: np.ndarray, restarts: frozenset[int] = frozenset(), down_h: int = 0) -> list[int]:
+    """The hours in which a resistance is found high; the service restarts before some of them, and nothing but what it
+    writes down outlives that. down_h: for so many hours from there on it is not there."""
     known, heat, hours = plant(), Heat(), []
     (power,), (hot,) = known.of("GpuPower"), known.of("GpuTemperature")
     for hour in range(HOURS):
         at = BEGIN + timedelta(hours=hour)
+        if hour in restarts:
+            heat = Heat(Norms.from_frame(heat.norms.to_frame()))
+        if any(restart <= hour < restart + down_h for restart in restarts):
+            continue
         rows = sorted([(power.id, POWER_W[hour] / 1_000.0), (hot.id, celsius[hour])])
         window = Readings.of([row[0] for row in rows], [to_us(at)] * 2, [row[1] for row in rows], [0, 0]).to_frame()
-        found = {finding.kind for finding in heat.detect(window, known, at).findings}
-        hours += [hour] * bool(found & RESISTANCE)
+        kinds = {finding.kind for finding in heat.detect(window, known, at).findings}
+        hours += [hour] * bool(kinds & RESISTANCE)
         heat.learn(frozenset())
-    assert hours and begins < hours[0] < begins + 24 * 9
+    return hours
+
+
+BEGINS = 24 * 9
+"""The hour from which on the resistance is a fifth higher."""
+DRIFTED_C = ROOM_C + K_W * POWER_W * (1.0 + 0.2 * (BEGINS <= HOUR)) + NOISE_K
+
+
+def test_a_fifth_more_resistance_is_found_within_ten_days_and_nothing_before() -> None:
+    hours = found(DRIFTED_C)
+    assert hours and BEGINS < hours[0] < BEGINS + 24 * 9
+
+
+def test_a_restart_neither_forgets_nor_invents() -> None:
+    # Every second day; without what was kept no resistance would ever be told, and none found.
+    assert found(DRIFTED_C, restarts=frozenset(range(24, HOURS, 48))) == found(DRIFTED_C)
+    assert not found(ROOM_C + K_W * POWER_W + NOISE_K, restarts=frozenset(range(24, HOURS, 48)), down_h=6)
+
+
+def test_a_restart_takes_no_sample_too_soon_and_none_across_the_time_it_was_away() -> None:
+    swings, point = Swings(), np.array([3])
+    for hour in range(100):
+        power_kw = 0.3 if hour % 2 else 0.1
+        swings.take(BEGIN + timedelta(hours=hour), point, np.array([power_kw]), np.array([25.0 + 140.0 * power_kw]))
+    again = Swings.of(Norms.from_frame(swings.kept_in(Norms()).to_frame()))
+    last = BEGIN + timedelta(hours=99)
+    for minutes, celsius in ((20, 90.0), (6 * 60, 20.0)):
+        again.take(last + timedelta(minutes=minutes), point, np.array([0.2]), np.array([celsius]))
+        assert again.resistance(point)[0] == pytest.approx([0.14])
+    assert again.resistance(point)[1] == swings.resistance(point)[1] + 1
+    assert np.isnan(again.resistance(np.array([2, 4]))[0]).all()
+
+
+def test_a_clock_that_goes_back_is_no_step_and_nothing_grows_by_it() -> None:
+    swings, point = Swings(), np.array([0])
+    for hour in range(100):
+        power_kw = 0.3 if hour % 2 else 0.1
+        swings.take(BEGIN + timedelta(hours=hour), point, np.array([power_kw]), np.array([25.0 + 140.0 * power_kw]))
+    swings.take(BEGIN - timedelta(days=400), point, np.array([0.1]), np.array([90.0]))
+    assert swings.resistance(point)[0] == pytest.approx([0.14])
+    swings.take(BEGIN - timedelta(days=400) + timedelta(hours=1), point, np.array([0.3]), np.array([118.0]))
+    assert swings.resistance(point)[0] == pytest.approx([0.14])
+
+
+def test_what_was_never_sampled_keeps_nothing() -> None:
+    norms = Norms()
+    assert Swings().kept_in(norms) is norms
+    assert np.isnan(Swings.of(norms).resistance(np.array([0, -1]))[0]).all()
 
 
 def test_the_seasons_of_a_room_move_nothing() -> None:
