@@ -40,14 +40,25 @@ class Variable:
     query: str
     many: bool = True
     """Whether several can be chosen, and all."""
+    hidden: bool = False
+    """Whether it follows from the others, for links: it is neither shown nor taken along to another board."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way out above the board."""
+
+    title: str
+    url: str
+    about: str
 
 
 SITE: Final = Variable("site", "Site", values("site", "rack"))
 HALL: Final = Variable("hall", "Hall", values("hall", "rack", chosen("site")))
 ROW: Final = Variable("row", "Row", values("row", "rack", chosen("site", "hall")))
-RACK: Final = Variable("rack", "Rack", values("rack", "rack", chosen("site", "hall", "row")))
+RACKS: Final = Variable("racks", "Racks", values("rack", "rack", chosen("site", "hall", "row")))
+"""Of another name than where one rack is chosen: that board takes what the address says, and "all" is no rack."""
 ONE_RACK: Final = Variable("rack", "Rack", values("rack", "rack", chosen("site", "hall", "row")), many=False)
-CDU: Final = Variable("cdu", "CDU", values("asset", "cdu", chosen("site", "hall")))
 ONE_CDU: Final = Variable("cdu", "CDU", values("asset", "cdu", chosen("site", "hall")), many=False)
 
 
@@ -59,18 +70,25 @@ class Board:
     title: str
     about: str
     parts: Sequence[Panel | Heading]
-    variables: Sequence[Variable] = (SITE, HALL, ROW, RACK)
+    variables: Sequence[Variable] = (SITE, HALL, ROW)
     since: str = "now-1h"
     refresh: str = "10s"
     console_page: str = "#/alarms"
     """Of the console, that belongs to this board."""
     alarms_shown: bool = True
     """Whether alarms are drawn into the trends."""
+    links: Sequence[Link] = ()
+    """Beside those that every board has."""
 
     @property
     def panels(self) -> list[Panel]:
         """Without headings."""
         return [part for part in self.parts if isinstance(part, Panel)]
+
+
+def of_the_first(tag: str, name: str, measurement: str, scope: str) -> Variable:
+    """A value that follows from what is chosen, for an address that can name only one: of several, the first."""
+    return Variable(name, f"{tag.capitalize()}, for links", values(tag, measurement, scope), many=False, hidden=True)
 
 
 def board_link(uid: str, **choices: str) -> str:
@@ -143,8 +161,8 @@ def _variable(variable: Variable) -> Json:
         "current": everything if variable.many else {},
         "options": [],
         "regex": "",
-        "hide": 0,
-        "skipUrlSync": False,
+        "hide": 2 if variable.hidden else 0,
+        "skipUrlSync": variable.hidden,
     }
 
 
@@ -165,6 +183,9 @@ def _console(address: str) -> Json:
 
 def _links(board: Board) -> list[Json]:
     common: Json = {"icon": "external link", "tooltip": "", "targetBlank": False}
+    console = Link(
+        "Console", f"${{console}}/{board.console_page}", "Acknowledge, shelve, comment: that is done in the console."
+    )
     return [
         common
         | {
@@ -176,18 +197,21 @@ def _links(board: Board) -> list[Json]:
             "keepTime": True,
             "url": "",
         },
-        common
-        | {
-            "type": "link",
-            "title": "Console",
-            "tags": [],
-            "asDropdown": False,
-            "includeVars": False,
-            "keepTime": False,
-            "url": f"${{console}}/{board.console_page}",
-            "tooltip": "Acknowledge, shelve, comment: that is done in the console.",
-        },
+        *(common | _link(link) for link in (console, *board.links)),
     ]
+
+
+def _link(link: Link) -> Json:
+    return {
+        "type": "link",
+        "title": link.title,
+        "tags": [],
+        "asDropdown": False,
+        "includeVars": False,
+        "keepTime": False,
+        "url": link.url,
+        "tooltip": link.about,
+    }
 
 
 def _annotations(board: Board) -> list[Json]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.grafana.look import LIMIT, NORMAL, Json, steps
-from dashboards.grafana.queries import Query, Source
+from dashboards.grafana.queries import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,26 +257,6 @@ def history(
     return Panel(title, body, queries, width, height)
 
 
-def alarm_groups(title: str, about: str, source_name: str, *, width: int = 12, height: int = 10) -> Panel:
-    """What the service's Alertmanager API shows of standing alarms, with its silences. source_name: of the data source;
-    this panel knows it by its name alone."""
-    body = _body("alertGroups", title, about, (), "") | {
-        "datasource": {"type": "alertmanager", "uid": Source.ALARMS.value},
-        "options": {"alertmanager": source_name, "expandAll": False, "labels": ""},
-        "fieldConfig": {"defaults": {"unit": "short", "thresholds": steps()}, "overrides": []},
-    }
-    return Panel(title, body, (), width, height)
-
-
-def text(title: str, about: str, markdown: str, *, width: int = 24, height: int = 3) -> Panel:
-    """Words, in Markdown."""
-    body = _body("text", title, about, (), "") | {
-        "options": {"mode": "markdown", "content": markdown, "code": {"language": "plaintext"}},
-        "fieldConfig": {"defaults": {"unit": "short", "thresholds": steps()}, "overrides": []},
-    }
-    return Panel(title, body, (), width, height)
-
-
 def target(query: Query, letter: str) -> Json:
     """A query as a panel holds it."""
     return {
@@ -290,12 +270,11 @@ def target(query: Query, letter: str) -> Json:
 
 
 def _body(kind: str, title: str, about: str, queries: Sequence[Query], every: str) -> Json:
-    source = queries[0].source if queries else Source.READINGS
     body: Json = {
         "type": kind,
         "title": title,
         "description": about,
-        "datasource": {"type": "influxdb", "uid": source.value},
+        "datasource": {"type": "influxdb", "uid": queries[0].source.value},
         "targets": [target(query, chr(ord("A") + index)) for index, query in enumerate(queries)],
         "transparent": False,
     }

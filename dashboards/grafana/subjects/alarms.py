@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.board import HALL, SITE, Board, Heading
+from urllib.parse import quote
+
+from dashboards.grafana.board import HALL, SITE, Board, Heading, Link
 from dashboards.grafana.look import HIGH, MEDIUM, PRIORITIES, PRIORITY, steps
-from dashboards.grafana.panels import Column, alarm_groups, bars, number, table, trend
+from dashboards.grafana.panels import Column, bars, number, table, trend
 from dashboards.grafana.queries import Query, Read, chosen, total
 
 ALERTMANAGER = "DCIM alarms"
-"""Name of the data source; the panel of groups knows it by no other."""
+"""Name of the data source; Grafana's own pages of groups and silences know it by no other."""
+_PAGES = quote(ALERTMANAGER)
 _SCOPE = chosen("site", "hall")
 _COUNTS = tuple(
     total("alarm_count", "standing", scope=_SCOPE, of=["site", "hall"], where={"priority": word}, alias=shown)
@@ -50,6 +53,22 @@ def _standing() -> Query:
     )
 
 
+def _by_rule() -> Query:
+    """The standing alarms of each hall and rule."""
+    inner = ", ".join(
+        f'last("{field}") AS "{name}"'
+        for name, field in {"open": "open", "priority": "priority", "stood": "stood_s"}.items()
+    )
+    return Query(
+        'SELECT min("priority") AS "priority", count("priority") AS "alarms", max("stood") AS "stood" FROM '
+        f'(SELECT {inner} FROM "alarm" WHERE {_SCOPE} AND $timeFilter GROUP BY {_WHICH}, "hall") WHERE "open" > 0 '
+        'GROUP BY "hall", "rule"',
+        tuple(Read("alarm", field, {}) for field in ("open", "priority", "stood_s")),
+        table=True,
+        alone=False,
+    )
+
+
 BOARD = Board(
     uid="dcim-alarms",
     title="DCIM · Alarms",
@@ -57,6 +76,18 @@ BOARD = Board(
     variables=(SITE, HALL),
     since="now-6h",
     console_page="#/alarms",
+    links=(
+        Link(
+            "Groups",
+            f"/alerting/groups?alertmanager={_PAGES}",
+            "Grafana's own page: the same alarms, as the service's Alertmanager API tells them.",
+        ),
+        Link(
+            "Silences",
+            f"/alerting/silences?alertmanager={_PAGES}",
+            "Grafana's own page: what is silenced in the service, over its Alertmanager API.",
+        ),
+    ),
     parts=[
         Heading("Now"),
         number(
@@ -198,11 +229,20 @@ BOARD = Board(
             width=16,
             height=10,
         ),
-        alarm_groups(
-            "Groups, as the Alertmanager API tells them",
-            "The same alarms over the service's Alertmanager API, with what is silenced there.",
-            ALERTMANAGER,
-            width=24,
+        table(
+            "Standing, by hall and rule",
+            "One line for each rule that has something standing in a hall: the same cause in many places is one line.",
+            {
+                "priority": Column("Most urgent", mappings=PRIORITY, width=120),
+                "rule": Column("Rule"),
+                "hall": Column("Hall", width=160),
+                "alarms": Column("Alarms", decimals=0, width=90),
+                "stood": Column("Longest", "s", 0, width=130),
+            },
+            _by_rule(),
+            sort="priority",
+            descending=False,
+            height=9,
         ),
     ],
 )

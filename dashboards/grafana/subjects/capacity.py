@@ -43,7 +43,7 @@ BOARD = Board(
     variables=(SITE, HALL, ROW),
     since="now-24h",
     refresh="1m",
-    console_page="#/",
+    console_page="#/capacity",
     alarms_shown=False,
     parts=[
         Heading("In the time of the board"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.board import HALL, ONE_CDU, SITE, Board, Heading, board_link
+from dashboards.grafana.board import HALL, ONE_CDU, SITE, Board, Heading, board_link, of_the_first
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, SECOND, below, steps
 from dashboards.grafana.panels import Column, number, table, trend
 from dashboards.grafana.queries import Query, Read, chosen, latest, over, together, total
@@ -49,8 +49,8 @@ BOARD = Board(
     uid="dcim-cdu",
     title="DCIM · CDU and loop",
     about="One CDU: facility water on its primary side, the loop of the racks on its secondary side.",
-    variables=(SITE, HALL, ONE_CDU),
-    console_page="#/loop/${site:percentencode}%2F${cdu:percentencode}",
+    variables=(SITE, HALL, ONE_CDU, of_the_first("site", "cdu_site", "cdu", _SCOPE)),
+    console_page="#/loop/${cdu_site:percentencode}%2F${cdu:percentencode}",
     parts=[
         Heading("Now"),
         number(
@@ -202,8 +202,8 @@ BOARD = Board(
         ),
         trend(
             "Flow balance",
-            "Flow of the CDU − sum of its racks. The meters' bias stays; what moves away from it matters, from about "
-            "2 % of the flow on.",
+            "Flow of the CDU, and the sum of its racks. The meters' bias keeps them apart; a distance that grows "
+            "matters, from about 2 % of the flow on.",
             "flowlpm",
             _side("liquid_flow_lpm", "secondary", "", "CDU"),
             total("circuit", "flow_lpm", scope=_RACKS, of=["rack"], alias="sum of racks"),

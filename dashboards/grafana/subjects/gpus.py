@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.board import HALL, RACK, ROW, SITE, Board, Heading, board_link
+from dashboards.grafana.board import HALL, RACKS, ROW, SITE, Board, Heading, board_link
 from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, SECOND, steps
 from dashboards.grafana.panels import Column, number, table, trend
-from dashboards.grafana.queries import PLACE, Query, Read, chosen, over, total
+from dashboards.grafana.queries import Query, Read, chosen, over, total
 
-_SCOPE = chosen(*PLACE)
+_SCOPE = chosen("site", "hall", "row", rack="racks")
 _STEP = "10s"
 _HOT = steps((82, MEDIUM), (87, HIGH), (89, CRITICAL))
 _HELD = {
@@ -42,7 +42,7 @@ BOARD = Board(
     uid="dcim-gpus",
     title="DCIM · GPU fleet",
     about="All GPUs of what is chosen above: how warm, how busy, what holds them back, which report errors.",
-    variables=(SITE, HALL, ROW, RACK),
+    variables=(SITE, HALL, ROW, RACKS),
     console_page="#/",
     parts=[
         Heading("Now"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link
+from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link, of_the_first
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, steps
 from dashboards.grafana.panels import Column, history, number, table, trend
 from dashboards.grafana.queries import OF_RATING, chosen, latest, over
@@ -17,8 +17,14 @@ BOARD = Board(
     uid="dcim-hall",
     title="DCIM · Hall",
     about="The racks of a hall: power, liquid side and hottest GPU of each. A click on a rack opens it.",
-    variables=(SITE, HALL, ROW),
-    console_page="#/?hall=${site:percentencode}%2F${hall:percentencode}",
+    variables=(
+        SITE,
+        HALL,
+        ROW,
+        of_the_first("site", "first_site", "rack", chosen("site", "hall")),
+        of_the_first("hall", "first_hall", "rack", '"site" =~ /^$first_site$/ AND "hall" =~ /^$hall$/'),
+    ),
+    console_page="#/?hall=${first_site:percentencode}%2F${first_hall:percentencode}",
     parts=[
         Heading("Racks now"),
         number(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.board import HALL, ONE_RACK, ROW, SITE, Board, Heading, board_link
+from dashboards.grafana.board import HALL, ONE_RACK, ROW, SITE, Board, Heading, board_link, of_the_first
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, SECOND, below, steps
 from dashboards.grafana.panels import Column, number, table, trend
 from dashboards.grafana.queries import OF_RATING, PLACE, chosen, latest, over
@@ -17,8 +17,8 @@ BOARD = Board(
     uid="dcim-rack",
     title="DCIM · Rack",
     about="One rack: power of both feeds and what is left when one is lost, the liquid side, its GPUs.",
-    variables=(SITE, HALL, ROW, ONE_RACK),
-    console_page="#/rack/${site:percentencode}%2F${rack:percentencode}",
+    variables=(SITE, HALL, ROW, ONE_RACK, of_the_first("site", "rack_site", "rack", _SCOPE)),
+    console_page="#/rack/${rack_site:percentencode}%2F${rack:percentencode}",
     parts=[
         Heading("Now"),
         number("Power", "What the rack draws.", "kwatt", over("rack", "power_kw", scope=_SCOPE), every=_STEP),
