@@ -5,6 +5,7 @@ limits. Pure: a plant and the latest values in, plain data out; missing is None,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcim.app import exchanger
 from dcim.core.assets import Asset, AssetKey
 from dcim.core.live import NEVER, Latest
 from dcim.core.plant import Plant
@@ -166,6 +168,7 @@ def show(tile: Tile, latest: Latest, at_us: int) -> dict[str, Any]:
         values["gpu_c"] = _maximum(tile.hottest, latest)
         values["leak"] = _any(tile.wet, latest)
     else:
+        values |= _exchanger({key: latest.value_of(point) for key, point in tile.points.items()})
         values["pump_pct"] = [_rounded(latest.value_of(point)) for point in tile.pumps]
     age_s = _age_s(tile.heard, latest, at_us)
     return {"values": values, "age_s": age_s, "stale": age_s is None or age_s > STALE_AFTER_S}
@@ -210,6 +213,19 @@ def sum_or_none(values: Iterable[float | None]) -> float | None:
     """The sum of what is there; None when nothing is, for a sum of nothing is not 0 kW."""
     present = [value for value in values if value is not None]
     return round(sum(present), 1) if present else None
+
+
+def _exchanger(values: dict[str, float | None]) -> dict[str, float | None]:
+    """Approach and conductance, where the CDU measures what they take; None where a part is missing now."""
+    told: dict[str, float | None] = {}
+    known = {name: math.nan if value is None else value for name, value in values.items()}
+    if "supply_c" in known and "primary_supply_c" in known:
+        approach = exchanger.approach_k(known["supply_c"], known["primary_supply_c"])
+        told["approach_k"] = _rounded(approach) if math.isfinite(approach) else None
+    if known.keys() >= set(exchanger.NEEDS):
+        ua = exchanger.conductance(**{name: known[name] for name in exchanger.NEEDS})
+        told["ua_kw_per_k"] = _rounded(ua) if math.isfinite(ua) else None
+    return told
 
 
 def _maximum(points: npt.NDArray[np.intp], latest: Latest) -> float | None:

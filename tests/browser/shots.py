@@ -32,6 +32,9 @@ def views(alarm: Any, cdu: str) -> dict[str, tuple[str, tuple[int, int], str]]:
         "alarms": (f"/#/alarms/{alarm['id']}", LAPTOP, "light"),
         "loop": (f"/#/loop/{loop}", LAPTOP, "light"),
         "rack": (f"/#/rack/{here}?span=30m", (1440, 1180), "dark"),
+        "power": ("/#/power", LAPTOP, "light"),
+        "gpus": ("/#/gpus", LAPTOP, "dark"),
+        "efficiency": ("/#/efficiency?window=1h", LAPTOP, "light"),
         "phone": (f"/#/alarm/{alarm['id']}", (390, 844), "light"),
     }
 

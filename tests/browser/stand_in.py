@@ -28,8 +28,9 @@ from alerts.kpis import LOG
 from dashboards.console import PAGES, POLICY
 from dcim.app.api import library
 from dcim.app.api.alarms import Assignment, Person, Reasoned, Remark, Said, Several, Shelf
+from dcim.app.api.capacity import WhatIfAsk
 from dcim.app.kpis import report
-from tests.browser import assets
+from tests.browser import answers, assets
 
 Json = dict[str, Any]
 
@@ -92,6 +93,8 @@ class StandIn:
         self.gone: set[int] = set()  # points that are not described any more
         self.names = {12: "Coolant inventory"}  # of points; the others are a difference of flows
         self.silent_points = False  # no point has a reading in any range
+        self.unrated: frozenset[str] = frozenset()  # busways whose breaker nobody gives
+        self.figures = answers.EFFICIENCY
         self.racks: dict[str, Json] = {}
         self.cdus: dict[str, Json] = {}
         self.halls: list[Json] = []
@@ -155,6 +158,8 @@ class StandIn:
             "pump_pct": [71, 0],
             "valve_pct": 62,
             "level_pct": 78.1,
+            "approach_k": 10.9,
+            "ua_kw_per_k": 61.3,
         }
         cdu = {
             "site": site,
@@ -738,6 +743,54 @@ def application(hall: StandIn) -> FastAPI:
             if asset_id in rack["feeds"]:
                 return JSONResponse(assets.meter(rack, asset_id, 500_000 + 10 * i))
         return problem(404, "No such asset")
+
+    def here(scope: str | None) -> list[Json] | None:
+        return answers.racks_of(list(hall.racks.values()), scope)
+
+    def nowhere(scope: str | None) -> JSONResponse:
+        return problem(404, "Not found", detail=f"There is no {scope!r} here.")
+
+    @app.get("/api/v1/gpus")
+    async def gpus(
+        scope: str | None = None, only: str | None = None, sort: str = "temperature_c", order: str = "desc",
+        offset: int = 0, limit: int = 100,
+    ) -> Response:  # fmt: skip
+        racks = here(scope)
+        if racks is None:
+            return nowhere(scope)
+        found = answers.page_of_gpus(racks, only=only, sort=sort, order=order, offset=offset, limit=limit)
+        return JSONResponse(found)
+
+    @app.get("/api/v1/power")
+    async def power(scope: str | None = None) -> Response:
+        racks = here(scope)
+        return nowhere(scope) if racks is None else JSONResponse(answers.power(racks, hall.unrated))
+
+    @app.get("/api/v1/power/racks")
+    async def cords(feed: str, limit: int = 200) -> Response:
+        racks = list(hall.racks.values())
+        if feed not in {one["scope"] for one in answers.busways(racks)}:
+            return nowhere(feed)
+        return JSONResponse(answers.cords(racks, limit))
+
+    @app.post("/api/v1/capacity/what-if")
+    async def what_if(ask: WhatIfAsk) -> Response:
+        racks = list(hall.racks.values())
+        if not set(ask.lose) <= {one["scope"] for one in answers.busways(racks)}:
+            return nowhere(ask.lose[0])
+        return JSONResponse(answers.lost(racks, ask.lose))
+
+    @app.get("/api/v1/exchangers/{asset_id}")
+    async def exchanger(asset_id: str, site: str, start: datetime, end: datetime, every_s: int) -> Json:
+        return answers.exchanger(hall.cdus[f"{site}/{asset_id}"], start, end, every_s)
+
+    @app.get("/api/v1/efficiency")
+    async def efficiency(scope: str, window: str) -> Response:
+        return nowhere(scope) if here(scope) is None else JSONResponse(answers.period(scope, hall.figures))
+
+    @app.get("/api/v1/cost")
+    async def cost(scope: str, window: str) -> Response:
+        return nowhere(scope) if here(scope) is None else JSONResponse(answers.period(scope, answers.COST))
 
     @app.get("/api/v1/ledger")
     async def ledger() -> Json:

@@ -22,6 +22,9 @@ VIEWS = {
     "#/alarms?show=history": "tbody tr:visible",
     "#/kpis?days=1": "tbody tr:visible",
     "#/capacity": "main tbody tr",
+    "#/power": ".ways tbody tr",
+    "#/gpus": ".fleet tbody tr",
+    "#/efficiency": ".figures tbody tr:not(.lacking)",
     "#/quality": ".ledger .sum",
 }
 """Views, and what shows that each has live data."""

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from dashboards.console import PAGES, POLICY
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, Watched
 from tests.browser.stand_in import BACKLOG, StandIn, transition
 
 CSS = (PAGES / "console.css").read_text(encoding="utf-8")
@@ -26,9 +26,11 @@ TEXT = 4.5
 MARKS = 3.0
 FIRST_PAINT_BYTES = 75_000
 """Half of what may come before the first paint: the hall's own data want the other half."""
+PAGE_BYTES = 150_000
+"""Of a page's files and data, until it shows what it is about."""
 LATER = {
     *("phone.html", "phone.js", "overview.js", "loop.js", "mimic.js", "rack.js", "chart.js", "range.js"),
-    *("trend-page.js", "kpis.js", "capacity.js"),
+    *("trend-page.js", "kpis.js", "capacity.js", "scope.js", "power.js", "gpus.js", "efficiency.js"),
 }
 """What the hall does not need: fetched where it is looked at."""
 
@@ -211,6 +213,58 @@ def test_reduced_motion_has_an_outline_instead_of_blinking(console: Open) -> Non
     assert style == ["none", "dashed", "none"], "a clipped mark would clip its outline away"
 
 
+PRINTED = {
+    "/#/overview": ".halls .ai",
+    "/#/alarms?show=standing": "tbody tr:visible",
+    "/#/efficiency": ".figures tbody tr",
+    "/#/power": ".ways tbody tr",
+    "/#/gpus": ".fleet tbody tr",
+}
+PAPER_PX = 703
+"""Between the margins of A4, 210 − 2 · 12 mm at 96 px an inch."""
+CUT = """() => {
+  const cut = [];
+  for (const node of document.querySelectorAll("main *, main")) {
+    const style = getComputedStyle(node);
+    if (!node.checkVisibility() || node.closest("svg, .unseen") || node.clientWidth === 0) continue;
+    const hides = style.overflowX !== "visible" || style.overflowY !== "visible";
+    if (hides && (node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1))
+      cut.push(node.outerHTML.slice(0, 100));
+    if (node.getBoundingClientRect().right > innerWidth + 1) cut.push("wide: " + node.outerHTML.slice(0, 100));
+  }
+  return cut;
+}"""
+
+
+def paper(seen: Watched) -> None:
+    """What has to hold of a page on paper."""
+    page = seen.page
+    page.set_viewport_size({"width": PAPER_PX, "height": 1000})
+    page.emulate_media(media="print")
+    for hidden in (".nav", "#theme", "#operator", "main select", "main button:not(.plain, .rack, .cdu)"):
+        expect(page.locator(hidden).locator("visible=true")).to_have_count(0)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('main h1')).color") == "rgb(0, 0, 0)"
+    assert page.evaluate(FAINT) == []
+    assert page.evaluate(CUT) == []
+    pages = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4", prefer_css_page_size=True)))
+    tall = page.evaluate("document.documentElement.scrollHeight")
+    # What flows over a sheet goes on on the next one; a box that scrolls would have left the rest out.
+    assert pages >= tall // 1100
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("path", PRINTED)
+def test_on_paper_it_is_black_on_white_and_whole(console: Open, theme: str, path: str) -> None:
+    hall = StandIn()
+    hall.leak("H1-A03")
+    for i in range(30):
+        hall.raise_alarm(f"limit-{i}", asset="H1-A02", title=f"Supply temperature {i} over its limit")
+    seen = console(hall, path, color_scheme=theme)
+    expect(seen.page.locator(PRINTED[path]).first).to_be_visible()
+    paper(seen)
+
+
 def test_it_prints(console: Open) -> None:
     hall = StandIn()
     hall.leak("H1-A03")
@@ -317,7 +371,7 @@ def test_every_view_and_key_stands_in_its_docs() -> None:
     frame, app, keys = ((PAGES / name).read_text(encoding="utf-8") for name in ("frame.js", "app.js", "keys.js"))
     pages = re.findall(r'^  \["(\w+)", "([\w ]+)"\],$', frame[: frame.index("const WITHIN")], re.MULTILINE)
     named = [(page, name) for page, name in pages if not page.isdigit()]
-    assert len(named) == 7
+    assert len(named) == 10
     for page, name in named:
         assert f"| {name} | `#/{'' if page == 'hall' else page}" in told, name
     for page in re.findall(r"^  (\w+): async \(\) => new", app, re.MULTILINE):
@@ -326,12 +380,28 @@ def test_every_view_and_key_stands_in_its_docs() -> None:
         assert re.search(rf"^\|[^|]*(?<!\w){re.escape(key)}(?!\w)[^|]*\|", told, re.MULTILINE), key
 
 
+def fetched(seen: Watched) -> set[str]:
+    """The console's own files that a page asked for."""
+    return {url.rsplit("/", 1)[1] for url in seen.asked if "/console/" in url} | {"index.html", "icon.svg"}
+
+
 def test_everything_fits_the_first_paint(console: Open) -> None:
     seen = console()
-    fetched = {url.rsplit("/", 1)[1] for url in seen.asked if "/console/" in url} | {"index.html", "icon.svg"}
     # The service compresses them so (test_api.py holds that).
-    assert sum(len(gzip.compress((PAGES / name).read_bytes())) for name in fetched) <= FIRST_PAINT_BYTES
-    assert not fetched & LATER
+    assert sum(len(gzip.compress((PAGES / name).read_bytes())) for name in fetched(seen)) <= FIRST_PAINT_BYTES
+    assert not fetched(seen) & LATER
+
+
+@pytest.mark.parametrize("page", ["power", "gpus", "efficiency"])
+def test_a_page_of_a_large_plant_fits_its_first_paint(console: Open, page: str) -> None:
+    """112 racks with 8,064 GPUs: files and answers together, as they come over the wire."""
+    hall = StandIn(112, 8)
+    seen = console(hall, f"/#/{page}")
+    expect(seen.page.locator("main tbody tr").first).to_be_visible()
+    files = sum(len(gzip.compress((PAGES / name).read_bytes())) for name in fetched(seen))
+    answers = {url for url in seen.asked if "/api/v1/" in url and "/stream" not in url and "/what-if" not in url}
+    data = sum(len(gzip.compress(seen.page.request.get(url).body(), 3)) for url in answers)
+    assert files + data <= PAGE_BYTES
 
 
 # -- data quality ------------------------------------------------------------------------------------------------------

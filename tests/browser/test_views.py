@@ -13,7 +13,7 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Open
 from tests.browser.stand_in import StandIn, transition
-from tests.browser.test_looks import EVIL, FAINT, THEMES
+from tests.browser.test_looks import EVIL, FAINT, THEMES, paper
 
 RACK = "/#/rack/demo%2FH1-A03"
 LIBRARY = "/console/lib/plotly.js"
@@ -60,6 +60,9 @@ VIEWS = {
     "/#/alarms?show=history": "tbody tr:visible",
     "/#/kpis": "tbody tr:visible",
     "/#/quality": ".ledger .sum",
+    "/#/power": ".ways tbody tr",
+    "/#/gpus": ".fleet tbody tr",
+    "/#/efficiency": ".figures tbody tr",
 }
 
 
@@ -123,6 +126,7 @@ def test_the_loop_is_drawn_from_what_there_is(console: Open) -> None:
     expect(page.locator("main h1")).to_have_text("Loop of H1-CDU-1")
     expect(mimic).to_contain_text("no flow")
     expect(mimic).to_contain_text("10.9 K")
+    expect(mimic).to_contain_text("61.3 kW/K")
     expect(mimic).to_contain_text("39.1 L")
     expect(mimic.locator(".kit.run")).to_have_count(1)
     expect(mimic.locator("a")).to_have_count(4)
@@ -130,7 +134,13 @@ def test_the_loop_is_drawn_from_what_there_is(console: Open) -> None:
     hall.change("demo/H1-CDU-1", supply_c=36.4)
     expect(mimic).to_contain_text("36.4 °C")
     expect(page.locator(".below .card").first).to_contain_text("Leak at rack H1-A03")
-    expect(page.locator(".trend:visible")).to_have_count(4)
+    expect(page.locator(".trend:visible")).to_have_count(6)
+    exchanger = page.locator(".card", has=page.get_by_role("heading", name="Exchanger"))
+    expect(exchanger).to_contain_text(re.compile(r"Conductance UA, kW/K\s*6[12]"))
+    expect(exchanger).to_contain_text("Not measured here: Facility return.")
+    hall.change("demo/H1-CDU-1", ua_kw_per_k=None, approach_k=7.7)
+    expect(mimic).to_contain_text("7.7 K")
+    expect(mimic).not_to_contain_text("kW/K")
     expect(page.locator("main")).to_contain_text("CDU less its racks, L/min")
     page.get_by_label("Loop", exact=True).select_option("demo/H1-CDU-2")
     expect(page.locator("main")).to_contain_text("No alarm stands at this CDU")
@@ -337,6 +347,7 @@ def test_capacity_tells_headroom_redundancy_and_use(console: Open) -> None:
     expect(page.get_by_label("Of what")).to_have_value("row")
     assert page.evaluate(FAINT) == []
     assert page.evaluate(BARRIERS) == []
+    paper(seen)
 
 
 @pytest.mark.parametrize("login", ["refused", "page"])

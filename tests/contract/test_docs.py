@@ -24,7 +24,7 @@ from alerts.outbox import DeadNotice, Outcome
 from dashboards.grafana.build import BOARDS
 from dcim.app import cli, facts, relations
 from dcim.app.annotator import Outcome as AnnotationOutcome
-from dcim.app.api import alertmanager, capacity, forecast, inventory, redundancy
+from dcim.app.api import alertmanager, capacity, forecast, inventory, power, redundancy
 from dcim.app.api import notices as notice_routes
 from dcim.app.api.context import Context
 from dcim.app.api.utilization import utilization
@@ -262,7 +262,7 @@ def test_every_resource_cause_and_route_of_capacity_has_its_line() -> None:
     text = (DOCS / "capacity.md").read_text()
     paths = {
         route.path
-        for of in (capacity, forecast, inventory, redundancy)
+        for of in (capacity, forecast, inventory, redundancy, power)
         for route in of.router.routes
         if isinstance(route, APIRoute)
     }

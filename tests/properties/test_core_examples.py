@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize(("name", "examples"), [("names", 1)])
+@pytest.mark.parametrize(("name", "examples"), [("names", 1), ("clock_events", 2)])
 def test_examples(name: str, examples: int) -> None:
     outcome = doctest.testmod(importlib.import_module(f"dcim.core.{name}"))
     assert outcome.attempted >= examples

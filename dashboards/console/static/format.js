@@ -7,7 +7,7 @@ import { el } from "./dom.js";
 export const MISSING = "—";
 
 // What a key's ending says of its unit, for values that the service does not list among its quantities.
-const UNITS = { c: "°C", lpm: "L/min", kpa: "kPa", pct: "%", kw: "kW" };
+const UNITS = { c: "°C", lpm: "L/min", kpa: "kPa", pct: "%", kw: "kW", k: "K", ua_kw_per_k: "kW/K" };
 // Whole numbers where the sensor tells no more.
 const WHOLE = new Set(["gpu_c"]);
 
@@ -36,7 +36,7 @@ export function value(key, unit, v) {
 
 /** The unit of a key that no quantity explains: "valve_pct" → "%". */
 export function unitOf(key) {
-  return UNITS[key.slice(key.lastIndexOf("_") + 1)] ?? "";
+  return UNITS[key] ?? UNITS[key.slice(key.lastIndexOf("_") + 1)] ?? "";
 }
 
 /** Seconds as an age in few letters: "0.3 s", "12 s", "3 min", "2 h", "3 d". */

@@ -17,9 +17,12 @@ const PAGES = [
   ["overview", "Overview"],
   ["hall", "Hall map"],
   ["loop", "Loops"],
+  ["power", "Power path"],
+  ["gpus", "GPUs"],
   ["alarms", "Alarms"],
   ["kpis", "Alarm KPIs"],
   ["capacity", "Capacity"],
+  ["efficiency", "Efficiency"],
   ["quality", "Data quality"],
 ];
 const WITHIN = { rack: "hall" };

@@ -8,6 +8,7 @@ import * as clock from "./clock.js";
 import { attr, el, keyed, text } from "./dom.js";
 import { age, many, number } from "./format.js";
 import { Mimic, gauges } from "./mimic.js";
+import { nameOf } from "./names.js";
 import { address } from "./route.js";
 import { keyOf } from "./store.js";
 import { Trend } from "./trend.js";
@@ -45,6 +46,12 @@ export class LoopPage {
       [this.balance, "Flow balance: CDU less its racks", "the flow of the CDU or of its racks is not measured"],
       [this.makeUp, "Make-up", "no make-up pump is told of"],
     ].map(([trend, title, none]) => ({ trend, none: el("p.sub", {}, `${title}: ${none}.`), title: el("h3", {}, title) }));
+    // Slow things: one look a minute is enough.
+    this.exchanger = [
+      ["approach_k", "Approach", "K"],
+      ["ua_kw_per_k", "Conductance UA", "kW/K"],
+    ].map(([key, name, unit]) => ({ key, name, unit, trend: new Trend(store, 60_000) }));
+    this.unmeasured = el("p.sub", { hidden: true });
     this.blank = el("section.card.blank", { role: "status", hidden: true }, el("p"), el("a.inline", { href: "#/" }, "To the hall map"));
     this.body = el(
       "div.drawer",
@@ -60,6 +67,14 @@ export class LoopPage {
           {},
           el("h2", {}, "What tells a leak"),
           ...this.curves.flatMap(({ trend, none, title }) => [title, trend.root, none]),
+        ),
+        el(
+          "div.card",
+          {},
+          el("h2", {}, "Exchanger"),
+          ...this.exchanger.map(({ trend }) => trend.root),
+          this.unmeasured,
+          el("p.sub", {}, "UA: the racks’ heat by the mean difference at both ends. It changes with the flows; at like flows, sinking over weeks is fouling."),
         ),
         this.asset.root,
       ),
@@ -102,7 +117,7 @@ export class LoopPage {
       this.#latest.clear();
       this.#asked = -Infinity;
       text(this.word, "");
-      for (const { trend } of this.curves) trend.show(null);
+      for (const { trend } of [...this.curves, ...this.exchanger]) trend.show(null);
     }
     const known = this.#store.at !== null;
     this.blank.hidden = Boolean(cdu) || !known;
@@ -163,14 +178,14 @@ export class LoopPage {
     );
     if (!this.#parts) return;
     this.mimic.draw(cdu, this.#parts, racks);
-    this.mimic.show(this.#latest, racks, this.#store, this.#isStale);
+    this.mimic.show(this.#latest, cdu, racks, this.#store, this.#isStale);
   }
 
   beat() {
     const cdu = this.#store.cdus.get(this.#key);
     if (!cdu || document.hidden) return;
     if (performance.now() - this.#asked > EVERY_MS) this.#ask(cdu);
-    for (const { trend } of this.curves) trend.beat();
+    for (const { trend } of [...this.curves, ...this.exchanger]) trend.beat();
     this.alarm.beat();
     this.asset.age();
   }
@@ -207,6 +222,14 @@ export class LoopPage {
     tell(balance, Boolean(flow) && racks.length > 0, (...when) =>
       this.balance.show(`balance ${this.#key}`, ...when, (range) => flowBalance(cdu, flow, racks, range)),
     );
+    for (const { key, name, unit, trend } of this.exchanger)
+      trend.show(`${key} ${this.#key}`, null, null, null, async (range) => {
+        const told = await get(`/exchangers/${encodeURIComponent(cdu.id)}?${new URLSearchParams({ site: cdu.site, ...range, every_s: 60 })}`);
+        this.unmeasured.hidden = !told.missing.length;
+        text(this.unmeasured, `Not measured here: ${told.missing.map(nameOf).join(", ")}.`);
+        const kept = told.times.map((time, i) => [time, told[key][i]]).filter(([, value]) => value !== null);
+        return { name, unit, times: kept.map(([time]) => time), values: kept.map(([, value]) => value), qualities: kept.map(() => 0) };
+      });
     const points = [level, flow].filter(Boolean).map((point) => point.id);
     attr(this.long, "href", address("trend", null, { point: points.join(",") }));
     this.long.hidden = !points.length;

@@ -73,7 +73,7 @@ export class Mimic {
     attr(this.picture, "aria-label", `Loop of ${cdu.name}: facility water cools the exchanger, ${parts.pumps.length} pumps feed ${racks.length} racks`);
     this.picture.replaceChildren(
       ...this.#facility(parts),
-      ...this.#exchanger(parts),
+      ...this.#exchanger(),
       ...this.#pumps(parts),
       ...this.#circuit(parts, width),
       ...this.#reservoir(parts),
@@ -116,17 +116,21 @@ export class Mimic {
     ];
   }
 
-  #exchanger({ supply, facility_supply }) {
-    const approach = words(244, 212, "", "val", "end");
-    this.#values.push((latest) => {
-      const [warm, cold] = [supply, facility_supply].map((point) => latest.get(point?.id)?.value);
-      text(approach, typeof warm === "number" && typeof cold === "number" ? `${number(warm - cold)} K` : MISSING);
-    });
+  // What the service works out of several points, live with the hall.
+  #worked(x, y, key, unit, anchor) {
+    const node = words(x, y, MISSING, "val", anchor);
+    this.#values.push((_, { values }) => text(node, typeof values[key] === "number" ? `${number(values[key])} ${unit}` : MISSING));
+    return node;
+  }
+
+  #exchanger() {
     return [
       svg("rect", { class: "kit", x: 262, y: 150, width: 76, height: 112, rx: 4 }),
       svg("path", { class: "thin", d: "M262 262 338 150M262 206 300 150M300 262 338 206" }),
-      words(244, 194, "approach", "lab", "end"),
-      approach,
+      words(244, 186, "approach", "lab", "end"),
+      this.#worked(244, 204, "approach_k", "K", "end"),
+      words(244, 226, "UA", "lab", "end"),
+      this.#worked(244, 244, "ua_kw_per_k", "kW/K", "end"),
     ];
   }
 
@@ -218,9 +222,9 @@ export class Mimic {
     ];
   }
 
-  /** Shows values: readings by point, and the racks as they are now. */
-  show(latest, racks, store, isStale) {
-    for (const tell of this.#values) tell(latest);
+  /** Shows values: readings by point, the CDU and its racks as they are now. */
+  show(latest, cdu, racks, store, isStale) {
+    for (const tell of this.#values) tell(latest, cdu);
     const flows = racks.map((rack) => rack.values.flow_lpm).filter((v) => typeof v === "number");
     const most = Math.max(...flows, 1);
     for (const rack of racks) {

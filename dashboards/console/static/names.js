@@ -14,6 +14,8 @@ const VALUES = {
   pump_pct: "Pumps",
   valve_pct: "Valve",
   level_pct: "Reservoir level",
+  approach_k: "Approach",
+  ua_kw_per_k: "Conductance UA",
   leak: "Leak sensor",
 };
 

@@ -3,6 +3,9 @@
 //   #/alarms?show=unacknowledged&filter=…   #/alarms/<id>    the alarms
 //   #/overview   #/rack/<site>%2F<id>   #/loop/<site>%2F<id>   a rack and a loop, their range: &span=24h or &from=…&to=…
 //   #/trend?point=12,13&span=24h                             any points
+//   #/power?of=hall/demo/Hall 1&feed=asset/demo/H1-BUS-A     feeds, and what the loss of one would do
+//   #/gpus?of=asset/demo/H1-A05&only=thermal&sort=-power_kw  all GPUs
+//   #/efficiency?of=site/demo&window=30d                     ratios and cost
 //   #/capacity?level=row&window=7d                           headroom, redundancy, use
 //   #/kpis?days=30   #/quality                               how well alarms work; data quality
 // Lives here: reading and writing it. Not here: what the pages do with it.

@@ -19,7 +19,9 @@ from dcim.app.api import (
     alertmanager,
     capacity,
     efficiency,
+    exchangers,
     forecast,
+    gpus,
     hall,
     health,
     inventory,
@@ -29,6 +31,7 @@ from dcim.app.api import (
     maintenance,
     notices,
     plant,
+    power,
     problems,
     readings,
     redundancy,
@@ -40,6 +43,7 @@ from dcim.app.api import (
 from dcim.app.api.answers import Answers, KeptFirst
 from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
+from dcim.app.api.gpus import Fleets
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -71,11 +75,13 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         max_body_size=BODY_BYTES_MAX,
     )
     app.state.context = context
-    app.state.answers, app.state.layouts = Answers(), Layouts()
+    app.state.answers, app.state.layouts, app.state.fleets = Answers(), Layouts(), Fleets()
     problems.install(app)
     for routes in (
         plant,
         readings,
+        exchangers,
+        gpus,
         kpis,
         alarms,
         maintenance,
@@ -87,6 +93,7 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
         capacity,
         forecast,
         redundancy,
+        power,
         utilization,
         efficiency,
         workloads,
