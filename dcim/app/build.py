@@ -165,7 +165,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
     async with AsyncExitStack() as closing:
         clock = clock or Clock()
         rule_file = RuleFile(settings.alarms.rules) if settings.alarms.rules else None
-        inventory_files = Followed("inventory file", settings.inventory.followed, lambda: _claims(settings))
+        inventory_files = Followed(
+            "inventory file", settings.inventory.followed, lambda: _said_again(settings, planning)
+        )
         ruleset = rules_of(settings)
         trained = _trained(settings)
         sources = _Sources(settings)
@@ -1070,6 +1072,15 @@ def _claims(settings: Settings) -> list[claims.Claim]:
     if told.imported is not None and not (own and not told.imported.exists()):
         said += inventory_file.load(told.imported, Origin.NETBOX)
     return said
+
+
+def _said_again(settings: Settings, planning: Planning) -> list[claims.Claim]:
+    """The same while the service runs. Raises Permanent also where NetBox's file is gone: that it says nothing any more
+    must be in the file."""
+    file = settings.inventory.imported
+    if file is not None and not file.exists() and any(one.origin is Origin.NETBOX for one in planning.claims):
+        raise Permanent("the file is gone", where=str(file), todo="dcim inventory import makes it anew.")
+    return _claims(settings)
 
 
 def _remembered(store: TelemetryStore, started: datetime) -> Latest:

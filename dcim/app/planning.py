@@ -66,6 +66,12 @@ class Planning:
         self._drawn: _Drawn | None = None
         self._picture: Picture | None = None
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What settings, files and NetBox say, as it is in force."""
+        with self._lock:
+            return self._claims
+
     def adopt(self, claims: Sequence[Claim]) -> None:
         """Settings, files and NetBox say this from now on. The inventory is made anew when it is asked for next."""
         with self._lock:

@@ -129,13 +129,14 @@ class Days:
         self._known = np.ones(days * HOURS, np.bool_)
         self._first = np.full(days * HOURS, 0, np.int64)
         """How many meters were heard for the first time in each hour."""
-        self._silent = False
+        self.silent = 0
+        """How many meters were never heard."""
 
     def add(self, hours: Floats) -> None:
         """Takes in some more meters. hours: by meter and hour, NaN where it is not known."""
         heard = ~np.isnan(hours)
         ever = heard.any(axis=1)
-        self._silent = self._silent or not bool(ever.all())
+        self.silent += int((~ever).sum())
         first = heard[ever].argmax(axis=1)
         before = np.arange(hours.shape[1]) < first[:, None]
         self._known &= (heard[ever] | before).all(axis=0)
@@ -145,7 +146,7 @@ class Days:
     def highest(self) -> Floats:
         """The highest known hour of each day; NaN where fewer than HOURS_MIN are known, before the first meter was
         heard, and everywhere where one never was."""
-        if self._silent:
+        if self.silent:
             return np.full(len(self._sum) // HOURS, np.nan)
         known = (self._known & (np.cumsum(self._first) > 0)).reshape(-1, HOURS)
         highest = np.where(known, self._sum.reshape(-1, HOURS), -math.inf).max(axis=1, initial=-math.inf)
@@ -163,7 +164,7 @@ def _of_racks(plant: Plant, network: Network, racks: Sequence[int], resource: Gr
     found = {network.racks[rack].id: _meter(plant, network.racks[rack].key, resource) for rack in racks}
     silent = [name for name, one in found.items() if one is None]
     what = {Growing.POWER: "the power", Growing.COOLING: "the heat in the liquid", Growing.FLOW: "the coolant"}
-    more = f" and {len(silent) - 1} other racks" if len(silent) > 1 else ""
+    more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
     lacking = (
         f"nothing measures {what[resource]} of {silent[0]}{more}" if silent else "" if found else "it has no racks"
     )

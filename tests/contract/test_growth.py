@@ -50,7 +50,21 @@ def test_before_anything_was_heard_and_where_something_never_was_nothing_is_know
     assert np.isnan(days.highest()[0]) and np.isnan(days.standing()[0])
     days.add(hours(NAN, NAN))
     assert np.isnan(days.highest()).all()
-    assert days.standing()[1] == 1
+    assert (days.standing()[1], days.silent) == (1, 1)
+
+
+def test_meters_may_come_in_pieces() -> None:
+    dice = np.random.default_rng(5)
+    value = dice.uniform(0.0, 9.0, (7, 3 * HOURS))
+    value[dice.random(value.shape) < 0.1] = NAN
+    value[2, : 2 * HOURS] = NAN
+    whole, pieces = Days(3), Days(3)
+    whole.add(value)
+    for begin in range(0, 7, 3):
+        pieces.add(value[begin : begin + 3])
+    np.testing.assert_allclose(whole.highest(), pieces.highest())
+    np.testing.assert_array_equal(whole.standing(), pieces.standing())
+    assert value.shape == (7, 3 * HOURS) and np.isnan(value[2, 0]), "what is handed over is not changed"
 
 
 def asked(
@@ -123,7 +137,7 @@ def test_the_racks_tell_or_else_the_units_that_cool_them_and_no_others() -> None
     rack = units(pod(), network, Level.RACK)[-1]
     assert basis(some, network, rack, Growing.FLOW).lacking == "nothing measures the coolant of r0004"
     assert basis(plant(*of_cdu), network, row, Growing.POWER).lacking == (
-        "nothing measures the power of r0001 and 3 other racks"
+        "nothing measures the power of r0001 and 3 more"
     )
     bare = basis(plant(("r0001", "RackPower", None, None)), network, row, Growing.SPACE)
     assert (len(bare.meters), bare.unmetered, bare.lacking) == (1, 3, "")

@@ -161,6 +161,15 @@ def test_the_service_reads_netbox_by_itself_and_says_when_it_cannot(tmp_path: Pa
             assert (await hall.get("/api/v1/inventory?kind=rack"))["items"][0]["figures"]["height_u"] == {
                 "value": 48, "origin": "netbox",
             }  # fmt: skip
+            said = file.read_text()
+            file.unlink()
+
+            async def gone() -> list[str]:
+                return [line for line in (await hall.get("/readyz"))["warnings"] if "the file is gone" in line]
+
+            assert await hall.until(gone)
+            assert len(await racks()) == 3, "a file that is gone takes nothing away"
+            file.write_text(said)
 
         inside(scenario, inventory={"imported": str(file), "netbox": told})
         assert "[[racks]]" in file.read_text()

@@ -173,9 +173,21 @@ async def yearly_report(
     ] = "json",
 ) -> Response:
     """The figures that Delegated Regulation (EU) 2024/1364 asks for, of one site and year, in the order of its annexes:
-    also those that cannot be told from here, with what it takes. Of a year that goes on, until now. Energies are
-    Σ power × time of the meters in `[[boundaries]]`, water Σ flow × time, ratios as in GET /efficiency; what no meter
-    tells are facts of `[[inventory.sites]]`."""
+    also those that cannot be told from here, with what it takes. Of a year that goes on, until now. What no
+    meter tells are facts of `[[inventory.sites]]`.
+
+    | figure | formula | unit |
+    |---|---|---|
+    | EDC, EDC-BG, EIT, ERES-OS | Σ power × time, of the meters that `[[boundaries]]` names | kWh |
+    | WIN, WIN-POT | Σ flow × time ÷ 1000 | m³ |
+    | EREUSE | Σ ρ·cp·V̇·ΔT × time | kWh |
+    | TWH | Σ temperature of the warm side × heat ÷ Σ heat | °C |
+    | TIN | mean of the set points of air | °C |
+    | ERES-GOO, ERES-PPA | Σ EDC × the share that holds then | kWh |
+    | ERES-TOT | Σ EDC × `renewable_share`, else the sum of its three parts | kWh |
+    | PUE, ERF, REF | EDC ÷ EIT, EREUSE ÷ EDC, ERES-TOT ÷ EDC (ISO/IEC 30134-2, -6, -3) | – |
+    | WUE | WIN ÷ EIT (ISO/IEC 30134-9) | L/kWh |
+    | PDIT, CBtG; SDC, SCR; CDD; CSTOR; BIN, BOUT | as the inventory gives them | kW; m²; K·d; PB; Gbit/s |"""
     (chosen,) = _sites_and_halls(layout, [f"site/{site}"], "query.site")
     try:
         asked = period_of(ctx, layout, [chosen], str(year), None, None)

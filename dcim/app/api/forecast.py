@@ -11,7 +11,6 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from dcim.app import history
 from dcim.app.api.context import Ctx
@@ -22,7 +21,6 @@ from dcim.capacity.exhaustion import CONFIDENCE_PCT, foretell
 from dcim.capacity.growth import HOURS, UNITS, Basis, Days, Growing, basis, ceiling
 from dcim.capacity.headroom import units
 from dcim.capacity.meters import read
-from dcim.capacity.network import Floats
 from dcim.capacity.provenance import Period
 from dcim.core.ports import TelemetryStore
 
@@ -64,7 +62,7 @@ class ForecastBody(BaseModel):
 
 
 @router.get("/capacity/forecast", summary="When it is full")
-async def forecast(
+def forecast(
     ctx: Ctx,
     scope: Annotated[str, Query(description="A site, hall, row or rack.", examples=["site/demo"], max_length=512)],
     days: Annotated[int, Query(description="How far to look back.", ge=14, le=FORECAST_DAYS_MAX)] = 90,
@@ -83,7 +81,7 @@ async def forecast(
     what the cooling groups of its racks leave without their spare units, if the racks of others stay as they are; of
     space the free positions of its rows. A rack counts from its first reading on; of space, as soon as it was heard.
     Days of which fewer than 12 hours are known are left out."""
-    picture = await run_in_threadpool(ctx.planning.picture)
+    picture = ctx.planning.picture()
     level = level_of(scope)
     (unit,) = within(picture, units(picture.inventory, picture.network, level), scope)
     of = basis(ctx.watch.plant, picture.network, unit, resource)
@@ -92,10 +90,16 @@ async def forecast(
         raise bad("query.scope", f"That is {points} points; {POINTS_MAX} are the most. Ask for a hall or a row.")
     end = ctx.clock().replace(hour=0, minute=0, second=0, microsecond=0)
     start = end - timedelta(days=days)
-    value = await run_in_threadpool(_daily, ctx.store, of, resource, Period(start, end))
+    found = _daily(ctx.store, of, Period(start, end))
+    value = found.standing(of.unmetered) if resource is Growing.SPACE else found.highest()
     day = np.arange(days, dtype=np.float64)
     top = ceiling(picture.network, picture.loads, picture.limits, unit, resource)
-    told = of.lacking or foretell(day, value, float("nan") if top.value is None else top.value)
+    quiet = (
+        f"nothing was heard of {found.silent} of {len(of.meters)} meters in {days} days"
+        if resource is not Growing.SPACE and 0 < found.silent < len(of.meters)
+        else ""
+    )
+    told = of.lacking or quiet or foretell(day, value, float("nan") if top.value is None else top.value)
     unit_of, boundary = UNITS[resource], f"{level} {unit.id}"
     head = {
         "scope": scope,
@@ -152,12 +156,12 @@ async def forecast(
     )
 
 
-def _daily(store: TelemetryStore, of: Basis, resource: Growing, period: Period) -> Floats:
-    """What was used on each day; NaN where that is not known. Read some meters at a time, so that memory is bounded."""
+def _daily(store: TelemetryStore, of: Basis, period: Period) -> Days:
+    """What was used, hour by hour. Some meters are read at a time, so that memory is bounded."""
     size = (period.end - period.start).days
     days = Days(size)
     if of.lacking:
-        return days.standing()
+        return days
     each = max(len(one.points) for one in of.meters)
     piece = max(1, CELLS_MAX // (each * size * HOURS))
     for begin in range(0, len(of.meters), piece):
@@ -166,4 +170,4 @@ def _daily(store: TelemetryStore, of: Basis, resource: Growing, period: Period) 
         past = history.read(store, points, period, step_s=3_600, peaks=False)
         rows, _ = read(some, past.grid, {point: row for row, point in enumerate(points)})
         days.add(rows.mean)
-    return days.standing(of.unmetered) if resource is Growing.SPACE else days.highest()
+    return days
