@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
+from threading import Lock, RLock
 
 from dcim.capacity.failover import Worst, worst
 from dcim.capacity.limits import Limits, find_limits
@@ -25,15 +25,31 @@ KEPT_S = 1.0
 """Loads of less than a second ago are those of now."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """Everything that an answer about capacity is made of, at one moment."""
+    """Everything that an answer about capacity is made of, at one moment. Any thread may ask; what one makes the others
+    wait for. What a question does not need is not made: of 1,000 racks, limits take ten times as long as a what-if."""
 
-    inventory: Inventory
-    network: Network
-    loads: Loads
-    worst: Worst
-    limits: Limits
+    def __init__(self, inventory: Inventory, network: Network, loads: Loads) -> None:
+        self.inventory, self.network, self.loads = inventory, network, loads
+        self._making = RLock()
+        self._worst: Worst | None = None
+        self._limits: Limits | None = None
+
+    @property
+    def worst(self) -> Worst:
+        """The loads after the worst loss of any one feed."""
+        with self._making:
+            if self._worst is None:
+                self._worst = worst(self.network, self.loads)
+            return self._worst
+
+    @property
+    def limits(self) -> Limits:
+        """Every limit, and what it carries."""
+        with self._making:
+            if self._limits is None:
+                self._limits = find_limits(self.inventory, self.network, self.loads, self.worst)
+            return self._limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +64,8 @@ class _Drawn:
 
 
 class Planning:
-    """The inventory and the picture of now. Any thread may ask; what one makes the others wait for."""
+    """The inventory and the picture of now. Any thread may ask; what one makes the others wait for, but for the limits:
+    those hold up only who wants limits."""
 
     def __init__(
         self,
@@ -101,9 +118,7 @@ class Planning:
             ):
                 return kept
             loads = read(drawn.network, drawn.gauges, self._latest(), at)
-            after = worst(drawn.network, loads)
-            limits = find_limits(drawn.inventory, drawn.network, loads, after)
-            self._picture = Picture(drawn.inventory, drawn.network, loads, after, limits)
+            self._picture = Picture(drawn.inventory, drawn.network, loads)
             return self._picture
 
     def _draw(self) -> _Drawn:

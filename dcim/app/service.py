@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from dcim.app.api.context import Context
 from dcim.app.intake import Intake
+from dcim.app.requests import Requests
 from dcim.core.errors import DcimError
 from dcim.core.ports import Source
 
@@ -67,7 +68,13 @@ class Service:
         self._listening = listening
         self._server = _Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_S, ws="none"
+                app,
+                http=Requests,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=STOP_S,
             )
         )
         self._stop = asyncio.Event()

@@ -251,6 +251,34 @@ def test_answers_stay_the_same_while_it_is_rolled_up(store: EmbeddedStore) -> No
     assert failures == []
 
 
+@pytest.mark.parametrize("wanted", [[0, 1, 2, 3], [1, 2, 4], [0, 400], [3], [9], []])
+@pytest.mark.parametrize(
+    "places", [tiers.DENSE_MAX, 100, 0], ids=["numpy", "numpy, numbers beyond its table", "DuckDB"]
+)
+def test_whichever_points_are_asked_for_in_whichever_way(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, wanted: list[int], places: int
+) -> None:
+    """Points with others between them, far apart, alone, unknown and none; out of hours, minutes and readings."""
+    monkeypatch.setattr(tiers, "DENSE_MAX", places)
+    rng = np.random.default_rng(3)
+    points = np.array([0, 1, 2, 3, 4, 400], np.uint32)
+    number = np.sort(rng.integers(0, 3 * 120, 900))
+    told = Readings(
+        rng.choice(points, 900),
+        H0 + number * 30_000_000 + np.arange(900),
+        np.where(rng.random(900) < 0.1, np.nan, np.round(rng.normal(0, 50, 900), 2)),
+        rng.integers(0, 3, 900).astype(np.uint8),
+    )
+    reference = MemoryStore()
+    for one in (store, reference):
+        one.append(told)
+    keep_up(store, H0 + 3 * HOUR_US)
+    for how in ("count", "mean", "min", "max"):
+        for every in (timedelta(hours=1), timedelta(minutes=7), timedelta(minutes=1)):
+            args = (wanted, from_us(H0 + HOUR_US // 2), from_us(H0 + 3 * HOUR_US - 1), every, how)
+            same(store.window(*args), reference.window(*args))  # type: ignore[arg-type]
+
+
 def test_what_is_dropped_just_before_a_batch_is_written_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was sound when the batch was sifted, and nobody could tell any more whether it was there."""
     plain = embedded.sift

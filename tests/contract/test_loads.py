@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from collectors.codecs.mixed import MixedCodec
+from dcim.app import planning
 from dcim.app.planning import Picture, Planning
 from dcim.capacity.loads import POWER_FACTOR, STALE_AFTER_S
 from dcim.core.assets import AssetKey
@@ -136,3 +139,21 @@ def test_the_bus_says_what_a_breaker_is_rated_for() -> None:
     picture = seen(*TAP, *limit, *rack("r", 220.0), claims=say(ThingKind.FEED, "tap", rated_a=200.0))
     assert picture.inventory.feeds[AssetKey(SITE, "tap")].rated_a == 200.0
     assert [conflict.said for conflict in picture.inventory.conflicts] == [((Origin.TOML, "200"), (Origin.BUS, "250"))]
+
+
+def test_limits_are_made_once_and_when_somebody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    find = planning.find_limits
+
+    def counted(*of: Any) -> Any:
+        made.append(of)
+        return find(*of)
+
+    monkeypatch.setattr(planning, "find_limits", counted)
+    picture = seen(*TAP, *rack("r", 70.0))
+    assert picture.loads.rack_kw.tolist() == [70.0]
+    assert not made
+    with ThreadPoolExecutor(4) as threads:
+        limits = list(threads.map(lambda _: picture.limits, range(8)))
+    assert len(made) == 1
+    assert all(one is picture.limits for one in limits)

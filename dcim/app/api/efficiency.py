@@ -127,7 +127,9 @@ async def efficiency(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _efficiencies)
 
-    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
+    return await answer(
+        request, (layout.number, asked.period), layout.plant.version, ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 @router.get("/cost", summary="What it costs", response_model=None, responses=_TABLES)
@@ -150,7 +152,9 @@ async def cost(
     def make() -> tuple[bytes, str]:
         return _make(ctx, layout, chosen, asked, format, _costs)
 
-    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
+    return await answer(
+        request, (layout.number, asked.period), layout.plant.version, ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 @router.get(
@@ -215,7 +219,9 @@ async def yearly_report(
             return as_table(pl.DataFrame(told, schema=_LINE, strict=False), "csv")
         return _page(body).encode(), HTML
 
-    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
+    return await answer(
+        request, (layout.number, asked.period), layout.plant.version, ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 def _sites_and_halls(layout: Layout, names: list[str], field: str = "query.scope") -> list[Scope]:

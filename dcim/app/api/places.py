@@ -20,8 +20,8 @@ from dcim.capacity.headroom import Level, Unit
 from dcim.core.assets import AssetKey
 from dcim.core.inventory import Place
 
-KEEP_S = 2.0
-"""For how long an answer about now is given again."""
+KEEP_S = 1.0
+"""For how long an answer about now is given again. What it is made of may be a second old itself: two in all."""
 
 ScopeName = Annotated[str, Field(min_length=3, max_length=512)]
 ScopeQuery = Annotated[
@@ -38,11 +38,13 @@ Items = Annotated[int, Query(description="How many items at most.", ge=1, le=2_0
 
 async def kept(request: Request, ctx: Context, make: Callable[[], BaseModel], keep_s: float = KEEP_S) -> Response:
     """An answer with its ETag, given again for keep_s seconds while the inventory is the same."""
+    at_us, plant = ctx.clock.us(), ctx.watch.plant.version
     version = await run_in_threadpool(lambda: ctx.planning.version)
     return await answer(
         request,
         (version,),
-        ctx.clock.us(),
+        plant,
+        at_us,
         keep_s,
         lambda: (make().model_dump_json().encode(), JSON),
         blind_s=min(keep_s, KEEP_S),

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,7 +40,7 @@ from dcim.app.api import (
     utilization,
     workloads,
 )
-from dcim.app.api.answers import Answers, KeptFirst
+from dcim.app.api.answers import ARROW, Answers, KeptFirst
 from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 from dcim.app.api.gpus import Fleets
@@ -110,9 +110,12 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
     app.include_router(library.router)
     app.mount("/console", StaticFiles(directory=PAGES), name="console")
 
-    app.add_middleware(KeptFirst)
     app.add_middleware(_Headers)
-    app.add_middleware(GZipMiddleware, minimum_size=1_024)
+    app.add_middleware(
+        GZipMiddleware, minimum_size=1_024, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, ARROW)
+    )
+    app.add_middleware(KeptFirst, headers=HEADERS)
+    app.add_middleware(_Head)
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=[form for host in hosts for form in (host, host.strip("[]"))]
     )
@@ -140,6 +143,26 @@ class _Headers:
             await send(message)
 
         await self._app(scope, receive, mark)
+
+
+class _Head:
+    """Answers HEAD as GET would be, without the body (RFC 9110, 9.3.2). Alertmanager's API has no HEAD, so neither has
+    ours of that kind."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith("/alertmanager/"):
+            await self._app(scope, receive, send)
+            return
+
+        async def cut(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})  # at once: a stream would have no end
+
+        await self._app({**scope, "method": "GET"}, receive, cut)
 
 
 def _operation_id(route: APIRoute) -> str:

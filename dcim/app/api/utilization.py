@@ -225,7 +225,9 @@ async def utilization(
         return _make(ctx, layout, chosen, asked, _Wanted(resource, group_by, stats, compare, total, step, format))
 
     keep_s = KEEP_NOW_S if "now" in stats and resource != "space" else KEEP_S
-    return await answer(request, (layout.number, asked.period), ctx.clock.us(), keep_s, make, blind_s=BLIND_S)
+    return await answer(
+        request, (layout.number, asked.period), layout.plant.version, ctx.clock.us(), keep_s, make, blind_s=BLIND_S
+    )
 
 
 class _Wanted(NamedTuple):
