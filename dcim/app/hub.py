@@ -2,13 +2,15 @@
 
 Lives here: the fan-out and its bounds. Not here: what is said (watch.py), the HTTP side (api/stream.py). One event loop
 only; nothing here waits for a listener: whoever reads too slowly loses the oldest events, is told so, and fetches
-anew."""
+anew.
+
+What is published in one turn of the loop reaches a listener as one piece: it is put together once for all who listen to
+the same topics, and each of them is woken once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
 
 import msgspec
 from fastapi.sse import format_sse_event
@@ -31,74 +33,104 @@ class Hub:
     """Topics in, bytes out."""
 
     def __init__(self) -> None:
-        self._listeners: set[_Listener] = set()
+        self._listeners: dict[frozenset[str], set[Listener]] = {}
+        self._said: list[tuple[str, bytes]] = []
+        """Published in this turn of the loop."""
         self.dropped = 0
         """Events that slow listeners lost, all together."""
 
     def __len__(self) -> int:
-        return len(self._listeners)
+        return sum(map(len, self._listeners.values()))
 
     def wanted(self, topic: str) -> bool:
         """Whether anybody listens to this topic; spares the work of wording what nobody hears."""
-        return any(topic in listener.topics for listener in self._listeners)
+        return any(topic in topics for topics in self._listeners)
 
     def publish(self, topic: str, data: bytes) -> None:
-        """Hands one event to everybody who listens to the topic. Returns at once."""
-        for listener in self._listeners:
-            if topic in listener.topics:
-                self.dropped += listener.put(data)
+        """Hands one event to everybody who listens to the topic, with the others of this turn of the loop. Returns at
+        once."""
+        if not self._said:
+            asyncio.get_running_loop().call_soon(self._hand_out)
+        self._said.append((topic, data))
 
-    async def listen(self, topics: frozenset[str], first: list[bytes]) -> AsyncIterator[bytes]:
-        """`first`, then everything published to the topics from now on. Raises Full at the limit of listeners."""
-        if len(self._listeners) >= LISTENERS_MAX:
+    def join(self, topics: frozenset[str]) -> Listener:
+        """A listener, to whom everything is handed that is published to the topics from now on. Whoever joins leaves.
+        Raises Full at the limit of listeners."""
+        if len(self) >= LISTENERS_MAX:
             raise Full
-        listener = _Listener(topics)
-        self._listeners.add(listener)
-        try:
-            for early in first:
-                yield early
-            while (data := await listener.get()) is not None:
-                yield data
-        finally:
-            self._listeners.discard(listener)
+        self._hand_out()  # what was said before is not for whoever comes now
+        listener = Listener()
+        self._listeners.setdefault(topics, set()).add(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """Hands this listener nothing any more."""
+        for topics, some in list(self._listeners.items()):
+            some.discard(listener)
+            if not some:
+                del self._listeners[topics]
 
     def close(self) -> None:
         """Ends every listener's stream, so that the server can stop."""
-        for listener in list(self._listeners):
-            listener.end()
+        for some in self._listeners.values():
+            for listener in some:
+                listener.end()
+
+    def _hand_out(self) -> None:
+        said, self._said = self._said, []
+        for topics, some in self._listeners.items():
+            heard = [data for topic, data in said if topic in topics]
+            if heard:
+                piece = b"".join(heard)
+                self.dropped += sum(listener.put(piece, len(heard)) for listener in some)
 
 
-class _Listener:
-    def __init__(self, topics: frozenset[str]) -> None:
-        self.topics = topics
-        self._waiting: deque[bytes] = deque()
+class Listener:
+    """One who listens: pieces wait here until they are fetched."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._events = 0
         self._lost = 0
         self._ended = False
-        self._ready = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
 
-    def put(self, data: bytes) -> int:
+    def put(self, piece: bytes, events: int) -> int:
+        """Hands over a piece of so many events. Returns how many older ones had to give way to it."""
+        self._waiting.append((piece, events))
+        self._events += events
         lost = 0
-        if len(self._waiting) >= EVENTS_WAITING_MAX:
-            self._waiting.popleft()
-            lost = 1
-            self._lost += 1
-        self._waiting.append(data)
-        self._ready.set()
+        while self._events > EVENTS_WAITING_MAX and len(self._waiting) > 1:
+            _, gone = self._waiting.popleft()
+            self._events -= gone
+            lost += gone
+        self._lost += lost
+        self._wake()
         return lost
 
     def end(self) -> None:
+        """Nothing comes any more; what waits is not fetched."""
         self._ended = True
-        self._ready.set()
+        self._wake()
 
     async def get(self) -> bytes | None:
-        """Everything that waits, as one piece; None when the service ends."""
-        await self._ready.wait()
+        """Everything that waits, as one piece; None at the end. For one task alone."""
+        while not self._waiting and not self._ended:
+            self._ready = asyncio.get_running_loop().create_future()
+            try:
+                await self._ready
+            finally:
+                self._ready = None
         if self._ended:
             return None
-        self._ready.clear()
-        parts = list(self._waiting)
+        pieces = [piece for piece, _ in self._waiting]
         self._waiting.clear()
+        self._events = 0
         if self._lost:
-            parts.insert(0, event("lost", {"events": self._lost}))
+            pieces.insert(0, event("lost", {"events": self._lost}))
             self._lost = 0
-        return b"".join(parts)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _wake(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)

@@ -275,6 +275,7 @@ def exchanger(cdu: Json, start: datetime, end: datetime, every_s: int) -> Json:
     steps = int((end - start).total_seconds() // every_s)
     times = [(start + timedelta(seconds=every_s * i)).isoformat().replace("+00:00", "Z") for i in range(steps)]
     values = cdu["values"]
+    approach, ua = values["approach_k"], values["ua_kw_per_k"]
     lacking = {steps // 2}
     return {
         "site": cdu["site"],
@@ -284,7 +285,7 @@ def exchanger(cdu: Json, start: datetime, end: datetime, every_s: int) -> Json:
         "every_s": every_s,
         "missing": [] if "primary_return_c" in values else ["primary_return_c"],
         "times": times,
-        "approach_k": [None if i in lacking else values["approach_k"] + 0.1 * (i % 3) for i in range(steps)],
-        "ua_kw_per_k": [None if i in lacking else values["ua_kw_per_k"] + i % 2 for i in range(steps)],
+        "approach_k": [None if i in lacking or approach is None else approach + 0.1 * (i % 3) for i in range(steps)],
+        "ua_kw_per_k": [None if i in lacking or ua is None else ua + i % 2 for i in range(steps)],
         "heat_kw": [600.0] * steps,
     }
