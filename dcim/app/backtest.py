@@ -7,11 +7,10 @@ there are (build.py)."""
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,15 +24,16 @@ from rich.table import Table as Printed
 from alerts.lifecycle import Transition
 from alerts.rules import Ruleset
 from dcim.app import tables
+from dcim.app.garbage import settled
 from dcim.app.judging import alarms_of, events_of, findings_of
-from dcim.app.playback import Played, Times, even, play
+from dcim.app.laying import Times
+from dcim.app.playback import Played, even, play
 from dcim.app.recorded import Recording
+from dcim.app.three_sigma import ThreeSigma
 from dcim.app.timeline import Bar, draw
 from dcim.core.errors import Permanent, Transient
 from dcim.core.plant import Plant
 from dcim.core.ports import Detector, Sentinel, Vigil
-from dcim.core.quantities import Nature
-from dcim.core.times import from_us, to_us
 from dcim.detect import scoring
 from dcim.detect.scoring import Alarm, Event, Outcome, Points, Score
 
@@ -45,8 +45,6 @@ CLOCK = timedelta(hours=1)
 """The trivial clock raises an alarm each time it strikes."""
 PRINCIPAL = "T²+Q"
 TRAIN_ROWS = 400
-TRAIN_SHARE = 0.25
-"""Of the span of a recording, at most a day: what the plain 3-sigma learns from where nobody says."""
 PREFIX_ROWS = (100, 1_000)
 """How many rows of healthy data go before each file, at random."""
 
@@ -195,9 +193,12 @@ def run_plant(
     """Plays a recording back and judges it. counts_from: alarms before are not counted, nor events that began before.
     stride_s: time between two ticks; chosen by the span where nobody says."""
     ticks, stride_s = ticks_over(recording, stride_s)
-    with _settled():
-        played = watching.look(recording, recording.start, ticks, progress)
     since = counts_from or recording.start
+    plain = ThreeSigma(recording, ticks, since)
+    known = recording.truth is not None
+    shown = replace(recording, stretches=lambda: plain.beside(recording.stretches())) if known else recording
+    with settled():
+        played = watching.look(shown, recording.start, ticks, progress)
     answer = Answer(recording.title, since, recording.end)
     answer.told.append(
         f"{played.rows} readings of {len(recording.plant.points)} points; a tick every {stride_s:g} s, "
@@ -207,7 +208,6 @@ def run_plant(
     seen = [one for one in findings_of(played.findings, recording.plant) if one.began >= since]
     events = [] if recording.truth is None else events_of(recording.truth, recording.plant)
     events = [event for event in events if event.onset >= since]
-    known = recording.truth is not None
     if not known:
         answer.told.append("nobody says what really happened: alarms are listed, and none is called false")
     racks = max(1, sum(asset.kind == "Rack" for asset in recording.plant.assets.values()))
@@ -216,25 +216,13 @@ def run_plant(
     _by_detector(answer, watching, told, alarms, racks, lasted_s, known=known)
     if known:
         _by_kind(answer, told, scoring.score(events, seen))
-        _trivial(answer, recording, events, ticks, since, racks)
+        _trivial(answer, recording, events, plain, since, racks)
     blind = sorted(str(kind) for kind, share in played.cannot_tell.items() if share > 0.99)
     if blind:
         answer.told.append(f"never judged everywhere, for want of readings or of norms: {', '.join(blind)}")
     answer.alarms = _listed(played, told, since)
     answer.picture = _plant_picture(answer, events, told, alarms)
     return answer
-
-
-@contextlib.contextmanager
-def _settled() -> Iterator[None]:
-    """What is known of a plant by now, some hundreds of thousands of objects, stays for as long as the run lasts: the
-    interpreter need not search it for garbage again and again, which takes a tenth of the time."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _by_detector(
@@ -289,7 +277,7 @@ def _by_kind(answer: Answer, told: Score, seen: Score) -> None:
 
 
 def _trivial(
-    answer: Answer, recording: Recording, events: Sequence[Event], ticks: Times, since: datetime, racks: int
+    answer: Answer, recording: Recording, events: Sequence[Event], plain: ThreeSigma, since: datetime, racks: int
 ) -> None:
     """What needs no detector, on the same recording."""
     nameless = [Event(event.kind, event.place, event.harmful, event.onset, event.end, event.scope) for event in events]
@@ -300,7 +288,7 @@ def _trivial(
     answer.lines.append(Line("never", len(harmful), 0, [], 0, 0.0, 0.0, 0.0))
     strikes = [since + number * CLOCK for number in range(1, int(lasted_s // CLOCK.total_seconds()) + 1)]
     clock = [Alarm("clock", "", at, at + timedelta(minutes=1)) for at in strikes]
-    for name, alarms in (("clock", clock), ("3 sigma", _three_sigma(recording, ticks, since))):
+    for name, alarms in (("clock", clock), ("3 sigma", _three_sigma(plain, recording))):
         told = scoring.score(nameless, alarms, timedelta(0))
         found = [outcome for outcome in told.outcomes if outcome.found]
         answer.lines.append(
@@ -317,48 +305,9 @@ def _trivial(
         )
 
 
-def _three_sigma(recording: Recording, ticks: Times, since: datetime) -> list[Alarm]:
-    """Any value of an asset three standard deviations off its mean of the first stretch, by tick."""
-    plant = recording.plant
-    size = max(plant.points, default=-1) + 1
-    measures = np.zeros(size, np.bool_)
-    of_asset = np.full(size, -1)
-    names: list[str] = []
-    for asset in plant.assets.values():
-        if asset.kind not in {"Rack", "CDU"}:
-            continue
-        names.append(asset.id)
-        for number in asset.points:
-            point = plant.points[number]
-            measures[number] = point.measures.nature is Nature.MEASURE and not point.setpoint
-            of_asset[number] = len(names) - 1
-    span = recording.end - recording.start
-    learned_until = to_us(recording.start + min(TRAIN_SHARE * span, timedelta(days=1)))
-    count, total, square = np.zeros(size), np.zeros(size), np.zeros(size)
-    out = np.zeros((len(names), len(ticks) + 1), np.bool_)
-    for stretch in recording.stretches():
-        rows = stretch.readings.take(measures[np.minimum(stretch.readings.point, size - 1)])
-        rows = rows.take(np.isfinite(rows.value))
-        early = rows.take(rows.time < learned_until)
-        if len(early):
-            count += np.bincount(early.point, minlength=size)
-            total += np.bincount(early.point, weights=early.value, minlength=size)
-            square += np.bincount(early.point, weights=early.value**2, minlength=size)
-        late = rows.take(rows.time >= max(learned_until, to_us(since)))
-        if len(late):
-            mean = total / np.maximum(count, 1)
-            sigma = np.sqrt(np.maximum(square / np.maximum(count, 1) - mean**2, 0.0))
-            far = (count[late.point] > 1) & (np.abs(late.value - mean[late.point]) > 3.0 * sigma[late.point])
-            at = np.searchsorted(ticks, late.time[far], side="left")
-            out[of_asset[late.point[far]], at] = True
-    scopes = {one.place: one.scope for one in _at_assets(names, plant, recording.start)}
-    alarms = []
-    for row, name in enumerate(names):
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], out[row, :-1], [False]]).astype(np.int8)))
-        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            ended = from_us(int(ticks[end])) if end < len(ticks) else None
-            alarms.append(Alarm("3 sigma", name, from_us(int(ticks[begin])), ended, scopes[name]))
-    return alarms
+def _three_sigma(plain: ThreeSigma, recording: Recording) -> list[Alarm]:
+    scopes = {one.place: one.scope for one in _at_assets(plain.names, recording.plant, recording.start)}
+    return [Alarm("3 sigma", name, began, ended, scopes[name]) for name, began, ended in plain.spans()]
 
 
 def _at_assets(names: Sequence[str], plant: Plant, at: datetime) -> list[Event]:

@@ -6,8 +6,8 @@ speaks of those; ticks come when they are asked for, which may be seldom; whoeve
 once. Between two ticks a sentinel is shown an arrival where a state changed, or a value fell by a quarter, since the
 last tick or the last reading; at each tick it is shown everything.
 
-Lives here: the walk through time. Not here: where readings come from (recorded.py, tables.py), which detectors there
-are (build.py), what is made of the alarms (scoring)."""
+Lives here: the walk through time. Not here: how readings are laid out for it (laying.py), where they come from
+(recorded.py, tables.py), which detectors there are (build.py), what is made of the alarms (scoring)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from alerts.engine import Engine
 from alerts.journal import HistoryQuery, Recalled
@@ -29,6 +28,7 @@ from alerts.rules import Ruleset
 from alerts.silences import Noted, Silence
 from alerts.suppression import Window
 from dcim.app.equipment import off
+from dcim.app.laying import Arrivals, Layout, Ticks, Times, behind
 from dcim.core.assets import AssetKey
 from dcim.core.findings import Detection, FindingKind, Subject
 from dcim.core.live import Latest
@@ -47,7 +47,6 @@ WATCHER = "backtest"
 SOON = timedelta(seconds=1)
 """A detector that is due so soon after a tick looks at that tick."""
 
-Times = npt.NDArray[np.int64]
 _KIND_OF = operator.attrgetter("kind")
 
 
@@ -182,7 +181,7 @@ class _Walk:
         ticks: Times,
         hear: Callable[[Sequence[Transition]], None],
     ) -> None:
-        self.plant, self.ticks, self.hear = plant, ticks, hear
+        self.plant, self.ticks, self.hear = plant, Ticks(ticks), hear
         self.sentinels, self.detectors, self.vigils = sentinels, detectors, vigils
         self.latest = Latest()
         self._now_us = to_us(start)
@@ -218,11 +217,12 @@ class _Walk:
                 following = layout.submit(next, laid, None)
                 self.played.rows += now.rows
                 ended_us = max(ended_us, now.until_us)
-                if now.ticks is None:
+                if now.layout is None:
                     self.latest.take(now.fresh, now.fresh.time)
                 else:
-                    await self._stretch(now.ticks, progress)
-        self.played.end = max(from_us(ended_us), from_us(int(self.ticks[-1])) if len(self.ticks) else self.played.start)
+                    await self._stretch(now.layout, progress)
+        last = from_us(int(self.ticks.times[-1])) if len(self.ticks) else self.played.start
+        self.played.end = max(from_us(ended_us), last)
         self.played.ticks = len(self.ticks)
         self.played.cannot_tell = {kind: told[0] / told[1] for kind, told in self._told.items() if told[1]}
         progress(1.0)
@@ -232,58 +232,54 @@ class _Walk:
         """Each stretch, and after the last one what is left of the ticks. Depends on readings alone, and on nothing
         that was found in them."""
         done, kept = 0, Readings.empty()
+        needed = np.logical_or.reduce([*self._needed, np.zeros(self._size, np.bool_)])
         for stretch in stretches:
             fresh = _known(stretch.readings, self._size)
-            beyond = int(np.searchsorted(self.ticks, stretch.until_us, side="left"))
-            rows, ticks = _behind(kept, fresh), None
+            beyond = int(np.searchsorted(self.ticks.times, stretch.until_us, side="left"))
+            rows, layout = behind(kept, fresh), None
             if beyond > done:
-                ticks = self._ticks(rows, done, beyond)
+                layout = self._laid_out(rows, done, beyond)
                 done = beyond
-                kept = rows.take(rows.time >= self.ticks[done - 1] - self._look_back_us)
+                kept = self._reached(rows, int(self.ticks.times[done - 1]), needed)
             elif done < len(self.ticks):
-                kept = rows.take(rows.time >= self.ticks[done] - self._look_back_us)
+                kept = rows.take(rows.time >= self.ticks.times[done] - self._look_back_us)
             else:
                 fresh = Readings.empty()  # after the last tick nobody looks
-            yield _Laid(len(stretch.readings), stretch.until_us, fresh, ticks)
+            yield _Laid(len(stretch.readings), stretch.until_us, fresh, layout)
         if done < len(self.ticks):
-            yield _Laid(0, int(self.ticks[-1]), Readings.empty(), self._ticks(kept, done, len(self.ticks)))
+            yield _Laid(0, int(self.ticks.times[-1]), Readings.empty(), self._laid_out(kept, done, len(self.ticks)))
 
-    def _ticks(self, rows: Readings, first: int, beyond: int) -> _Ticks:
-        """rows: with those of before that a window may still reach."""
-        new = rows.time > self.ticks[first - 1] if first else np.ones(len(rows), np.bool_)
-        arrivals = _Updates(rows.take(new & self._wakes[rows.point]), self.ticks, first, beyond, all_of=True)
-        return _Ticks(
-            first,
-            beyond,
-            [_Cut(rows, needed, self.ticks, first, beyond) for needed in self._needed],
-            _Updates(rows.take(new), self.ticks, first, beyond),
-            arrivals,
-            self._news(arrivals),
-        )
+    def _laid_out(self, rows: Readings, first: int, beyond: int) -> _LaidOut:
+        layout = Layout(rows, self.ticks, first, beyond, self._needed, self._wakes)
+        return _LaidOut(layout, self._news(layout.arrivals))
 
-    async def _stretch(self, laid: _Ticks, progress: Callable[[float], None]) -> None:
+    def _reached(self, rows: Readings, tick_us: int, needed: npt.NDArray[np.bool_]) -> Readings:
+        """The rows that a tick after this one may still ask for."""
+        late = np.flatnonzero(rows.time >= tick_us - self._look_back_us)
+        return rows.take(late[needed[rows.point[late]] | (rows.time[late] > tick_us)])
+
+    async def _stretch(self, laid: _LaidOut, progress: Callable[[float], None]) -> None:
         """The ticks of a stretch."""
-        first, beyond, cuts, updates = laid.first, laid.beyond, laid.cuts, laid.updates
-        arrivals, news = laid.arrivals, laid.news
-        every = max(1, (beyond - first) // 50)
-        for tick in range(first, beyond):
-            at = from_us(int(self.ticks[tick]))
-            await self._arrive(arrivals, news, tick)
-            came = updates.of(tick)
+        layout, arrivals = laid.layout, laid.layout.arrivals
+        every = max(1, (layout.beyond - layout.first) // 50)
+        for tick in range(layout.first, layout.beyond):
+            at = from_us(int(self.ticks.times[tick]))
+            await self._arrive(arrivals, laid.news, tick)
+            came = layout.came(tick)
             self.latest.take(came, came.time)
             for sentinel, waking in zip(self.sentinels, self._waking, strict=True):
                 woken = np.unique(came.point[waking[came.point]]).astype(np.intp)
                 if len(woken):
                     detection = sentinel.look(self.latest.readings(woken), self.latest, self.plant, at)
                     await self._apply(detection, sentinel.kinds, at)
-            for kinds, detection in self._survey(cuts, tick, at):
+            for kinds, detection in self._survey(layout, tick, at):
                 await self._apply(detection, kinds, at)
             await self._note(await self.engine.elapse(at), at)
             self._learn()
-            if (tick - first) % every == 0:
+            if (tick - layout.first) % every == 0:
                 progress((tick + 1) / len(self.ticks))
 
-    def _news(self, arrivals: _Updates) -> npt.NDArray[np.bool_]:
+    def _news(self, arrivals: Arrivals) -> npt.NDArray[np.bool_]:
         """Which arrivals are worth a look before the next tick."""
         rows = arrivals.rows
         if not len(rows):
@@ -303,39 +299,37 @@ class _Walk:
         )
         return unlike
 
-    async def _arrive(self, arrivals: _Updates, news: npt.NDArray[np.bool_], tick: int) -> None:
+    async def _arrive(self, arrivals: Arrivals, news: npt.NDArray[np.bool_], tick: int) -> None:
         """What sentinels see between the tick before and this one."""
-        order = arrivals.order[arrivals.span(tick)]
-        if not news[order].any():
+        order = arrivals.of(tick)
+        worth = order[news[order]]
+        if not len(worth):
             return
-        times = arrivals.rows.time[order]
-        for begin, end in _runs(times):
-            here = order[begin:end]
-            if times[begin] >= self.ticks[tick]:
+        times, taken = arrivals.rows.time[order], 0
+        for instant in np.unique(arrivals.rows.time[worth]).tolist():
+            if instant >= self.ticks.times[tick]:
                 return  # the tick itself looks at all
-            arrived = arrivals.rows.take(here)
-            self.latest.take(arrived, arrived.time)
-            if not news[here].any():
-                continue
-            at = from_us(int(times[begin]))
+            begin, end = np.searchsorted(times, (instant, instant + 1)).tolist()
+            before = arrivals.rows.take(order[taken:end])
+            self.latest.take(before, before.time)
+            taken = end
+            arrived, at = arrivals.rows.take(order[begin:end]), from_us(instant)
             for sentinel, waking in zip(self.sentinels, self._waking, strict=True):
                 woken = np.unique(arrived.point[waking[arrived.point]]).astype(np.intp)
                 if len(woken):
                     detection = sentinel.look(self.latest.readings(woken), self.latest, self.plant, at)
                     await self._apply(detection, sentinel.kinds, at)
 
-    def _survey(
-        self, cuts: Sequence[_Cut], tick: int, at: datetime
-    ) -> Iterator[tuple[frozenset[FindingKind], Detection]]:
+    def _survey(self, layout: Layout, tick: int, at: datetime) -> Iterator[tuple[frozenset[FindingKind], Detection]]:
         """As the watch does it on a tick."""
         distrusted: set[int] = set()
         answers: list[tuple[frozenset[FindingKind], Detection]] = []
-        for detector, cut, needed in zip(self.detectors, cuts, self._needed, strict=True):
-            if not needed.any():
+        for number, detector in enumerate(self.detectors):
+            if not self._needed[number].any():
                 continue  # the plant has nothing for it to look at
             looked = self._looked.get(detector.name)
             if looked is None or at - looked[0] + SOON >= detector.needs.every:
-                frame = cut.frame(tick, round(detector.needs.look_back.total_seconds() * SECOND_US))
+                frame = layout.window(number, tick, round(detector.needs.look_back.total_seconds() * SECOND_US))
                 detection = detector.detect(doubt(frame, distrusted), self.plant, at)
                 answers.append((detector.kinds, detection))
                 looked = self._looked[detector.name] = (at, detection.distrusted)
@@ -405,82 +399,11 @@ class _Walk:
         return mask
 
 
-class _Cut:
-    """The rows that one detector may ask for, and where each tick's begin and end among them."""
-
-    def __init__(self, rows: Readings, wanted: npt.NDArray[np.bool_], ticks: Times, first: int, beyond: int) -> None:
-        self._rows = rows.take(wanted[rows.point])
-        self._ticks, self._first = ticks, first
-        point = self._rows.point
-        starts = np.flatnonzero(np.append(True, point[1:] != point[:-1])) if len(point) else np.zeros(0, np.intp)
-        self._from = int(np.searchsorted(ticks, self._rows.time.min() if len(point) else 0, side="left"))
-        self._from = min(self._from, first)
-        columns = beyond - self._from + 1
-        bucket = np.searchsorted(ticks[self._from : beyond], self._rows.time, side="left")
-        rank = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(point))))
-        counts = np.bincount(rank * columns + bucket, minlength=len(starts) * columns)
-        self._starts = starts
-        self._ends = np.cumsum(counts.reshape(len(starts), columns), axis=1, dtype=np.int32)
-
-    def frame(self, tick: int, look_back_us: int) -> pl.DataFrame:
-        """What the watch's window would show: at − look_back ≤ time ≤ at, sorted by point and time."""
-        until_us = int(self._ticks[tick])
-        since_us = until_us - look_back_us
-        column = tick - self._from
-        ends = self._starts + self._ends[:, column]
-        behind = int(np.searchsorted(self._ticks[self._from : tick], since_us, side="left")) - 1
-        begins = self._starts + (self._ends[:, behind] if behind >= 0 else 0)
-        lengths = ends - begins
-        total = int(lengths.sum())
-        at = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(total)
-        late = self._rows.time[at] >= since_us
-        return self._rows.take(at if late.all() else at[late]).to_frame()
-
-
-class _Updates:
-    """What came between one tick and the next: the last reading of each point, or all of them, by time."""
-
-    def __init__(self, rows: Readings, ticks: Times, first: int, beyond: int, *, all_of: bool = False) -> None:
-        bucket = np.searchsorted(ticks[first:beyond], rows.time, side="left")
-        if not all_of and len(rows):
-            last = np.append((rows.point[1:] != rows.point[:-1]) | (bucket[1:] != bucket[:-1]), True)
-            rows, bucket = rows.take(last), bucket[last]
-        self.rows, self._bucket, self._first = rows, bucket, first
-        self.order = np.lexsort((rows.time, bucket)) if all_of else np.argsort(bucket, kind="stable")
-        self._bounds = np.searchsorted(bucket[self.order], np.arange(beyond - first + 1), side="left")
-
-    def span(self, tick: int) -> slice:
-        """Where in `order` a tick's rows are."""
-        place = tick - self._first
-        return slice(int(self._bounds[place]), int(self._bounds[place + 1]))
-
-    def of(self, tick: int) -> Readings:
-        """A tick's rows."""
-        return self.rows.take(self.order[self.span(tick)])
-
-    def before(self) -> npt.NDArray[np.intp]:
-        """For each row, the last row of its point at the tick before; −1 where there is none in this stretch."""
-        rows, bucket = self.rows, self._bucket
-        if not len(rows):
-            return np.zeros(0, np.intp)
-        run = np.append(True, (rows.point[1:] != rows.point[:-1]) | (bucket[1:] != bucket[:-1]))
-        starts = np.flatnonzero(run)
-        own = np.cumsum(run) - 1
-        same = np.append(False, rows.point[starts[1:]] == rows.point[starts[1:] - 1])
-        earlier: npt.NDArray[np.intp] = np.where(same, starts - 1, -1)[own]
-        return earlier
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ticks:
-    """The ticks from first to beyond, with all that will be asked for at each."""
+class _LaidOut:
+    """The ticks of a stretch, and which arrivals are worth a look before the next of them."""
 
-    first: int
-    beyond: int
-    cuts: Sequence[_Cut]
-    """By detector."""
-    updates: _Updates
-    arrivals: _Updates
+    layout: Layout
     news: npt.NDArray[np.bool_]
 
 
@@ -491,25 +414,13 @@ class _Laid:
     rows: int
     until_us: int
     fresh: Readings
-    ticks: _Ticks | None
+    layout: _LaidOut | None
     """None where no tick falls into it."""
 
 
 def _known(readings: Readings, size: int) -> Readings:
     """Those of points that the plant has."""
     return readings if not len(readings) or int(readings.point.max()) < size else readings.take(readings.point < size)
-
-
-def _behind(kept: Readings, fresh: Readings) -> Readings:
-    """Both, sorted by point and time."""
-    both = Readings.concat([kept, fresh])
-    return both if not len(kept) or not len(fresh) else both.take(np.argsort(both.point, kind="stable"))
-
-
-def _runs(times: Times) -> Iterator[tuple[int, int]]:
-    """Where each instant begins and ends."""
-    starts = np.flatnonzero(np.append(True, times[1:] != times[:-1]))
-    yield from zip(starts.tolist(), [*starts[1:].tolist(), len(times)], strict=True)
 
 
 def usable(readings: Readings) -> Readings:

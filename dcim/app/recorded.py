@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from dcim.app.garbage import unsearched
 from dcim.app.playback import Stretch, missing_is_bad, usable
 from dcim.core.assets import AssetKey, Placement
 from dcim.core.errors import Permanent
@@ -88,9 +89,11 @@ def simulated(folder: Path) -> Recording:
         for file, until in zip(files, [*begins[1:], end], strict=True):
             yield Stretch(readings_of(_parquet(file)), to_us(until))
 
+    with unsearched():
+        plant = plant_of(from_table(table), placements, str(folder))
     return Recording(
         title=f"{folder} ({manifest['faults'] or 'no faults'}, seed {manifest['seed']})",
-        plant=plant_of(from_table(table), placements, str(folder)),
+        plant=plant,
         start=start,
         end=end,
         stretches=stretches,

@@ -57,11 +57,12 @@ def from_table(table: pl.DataFrame) -> list[Point]:
     >>> from_table(to_table([point])) == [point]
     True
     """
-    points = []
-    for row in table.iter_rows(named=True):
-        row["states"] = tuple((state["value"], state["word"]) for state in row["states"])
-        row["areas"], row["serves"] = tuple(row["areas"]), tuple(row["serves"])
-        row["loop"] = Loop(row["loop"]) if row["loop"] else None
-        row["side"] = Side(row["side"]) if row["side"] else None
-        points.append(Point(**row))
-    return points
+    # Column by column here too: a dictionary for each row costs twice as much.
+    told = {name: table[name].to_list() for name in table.columns}
+    if set(told) != set(COLUMNS):
+        raise TypeError("the table has other columns than a Point has fields")
+    told["states"] = [tuple((state["value"], state["word"]) for state in states) for states in told["states"]]
+    told["areas"], told["serves"] = list(map(tuple, told["areas"])), list(map(tuple, told["serves"]))
+    told["loop"] = [Loop(loop) if loop else None for loop in told["loop"]]
+    told["side"] = [Side(side) if side else None for side in told["side"]]
+    return [Point(*row) for row in zip(*(told[name] for name in COLUMNS), strict=True)]

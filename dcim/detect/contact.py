@@ -79,12 +79,15 @@ class _Map:
         at_asset = _by_asset(contacts)
         return cls(plant, at_asset, _by_asset(faults), circuits(plant), _Quiet.of(at_asset, faults))
 
+    def on(self, circuit: Circuit | None) -> list[Point]:
+        """Contacts at all assets of the same coolant; none where nobody knows whose it is."""
+        members = sorted(circuit.members) if circuit else []
+        return [point for asset in members for point in self.at_asset.get(asset, ())]
+
     def elsewhere(self, sensor: Point) -> list[Point]:
         """Contacts at other assets of the same coolant."""
         own = _key(sensor)
-        circuit = self.circuits.get(own)
-        others = sorted(circuit.members) if circuit else []
-        return [point for asset in others if asset != own for point in self.at_asset.get(asset, ())]
+        return [point for point in self.on(self.circuits.get(own)) if _key(point) != own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +188,19 @@ class Contact:
     def _affected(self, points: Iterable[Point], moment: Moment) -> list[Point]:
         """The sensors that these arrivals bear on: themselves, those of a fault bit, and wet ones nearby."""
         affected: dict[int, Point] = {}
+        wet: dict[int, list[Point]] = {}  # by circuit: all of it speaks at once, and each is beside all others
         for point in points:
-            here = self._map.at_asset.get(_key(point), ())
+            own = _key(point)
+            here = self._map.at_asset.get(own, ())
             if point.quantity in FAULT_BITS:
                 affected |= {sensor.id: sensor for sensor in here}
             elif point.quantity in CONTACTS:
-                near = (*here, *self._map.elsewhere(point))
-                affected |= {sensor.id: sensor for sensor in near if _wet(sensor, moment)} | {point.id: point}
+                circuit = self._map.circuits.get(own)
+                if id(circuit) not in wet:
+                    wet[id(circuit)] = [sensor for sensor in self._map.on(circuit) if _wet(sensor, moment)]
+                near = [sensor for sensor in here if _wet(sensor, moment)]
+                near += [sensor for sensor in wet[id(circuit)] if _key(sensor) != own]
+                affected |= {sensor.id: sensor for sensor in near} | {point.id: point}
         return list(affected.values())
 
     def _judge_contact(self, sensor: Point, moment: Moment, findings: list[Finding], unknown: list[Unknown]) -> None:

@@ -2,13 +2,13 @@
 flow throttles within 5 to 15 s.
 
 The need comes from the power that is drawn now, not from a memory of what the flow used to be: less flow is right when
-there is less heat. Lives here: the sentinel, for racks and for CDUs. Not here: slow restriction and wear, limits on
-flow (limits.py)."""
+there is less heat. Lives here: the sentinel, for racks and for CDUs. Not here: those that plainly have enough
+(enough.py), slow restriction and wear, limits on flow (limits.py)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,10 +21,13 @@ from dcim.core.live import Latest
 from dcim.core.plant import Plant
 from dcim.core.points import Point
 from dcim.core.readings import Quality, Readings
+from dcim.core.times import to_us
 from dcim.detect.circuits import Circuit, circuits, secondary_flow, secondary_pumps
+from dcim.detect.enough import Meters, numbers
 from dcim.detect.figures import figure
 from dcim.detect.moment import STALE_AFTER_S, Moment, combine
 from dcim.detect.states import ISOLATED, RUNNING
+from dcim.detect.wide import Bools, Numbers
 from dcim.physics.heat import time_to_slowdown_s
 
 PUMPS = frozenset({"PumpSpeed", "PumpSpeedRpm", "PumpSpeedState"})
@@ -98,6 +101,7 @@ class _Map:
     """Racks with a meter, of flow or of power."""
     cdus: Mapping[AssetKey, _Cdu]
     circuits: Mapping[AssetKey, Circuit]
+    rows: _Rows
     gpus: dict[AssetKey, _Gpus] = field(default_factory=dict)
     """By rack; filled when first asked for, which is when something has happened: there are very many."""
 
@@ -114,7 +118,75 @@ class _Map:
                 idle_kw = max(settings.idle_kw, settings.idle_share_of_rating * (asset.placement.rated_power_kw or 0.0))
                 circuit = of_asset.get(asset.key)
                 racks[asset.key] = _Rack(asset, flow, power, idle_kw, circuit.cdus if circuit else ())
-        return cls(plant, racks, cdus, of_asset)
+        return cls(plant, racks, cdus, of_asset, _Rows.of(plant, racks, cdus, of_asset))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Racks and circuits by row, and which of them each point is about."""
+
+    racks: Sequence[_Rack]
+    circuits: Sequence[Circuit]
+    rack_of: Numbers
+    """By point number; −1 where it is about none."""
+    circuit_of: Numbers
+    meters: Meters
+    told: Sequence[tuple[FindingKind, Subject] | None]
+    """By rack, what is judged of it by itself; None where it has no flow meter."""
+    told_of: Sequence[frozenset[tuple[FindingKind, Subject]]]
+    """By circuit, what is judged of its CDUs."""
+
+    @classmethod
+    def of(
+        cls,
+        plant: Plant,
+        racks: Mapping[AssetKey, _Rack],
+        cdus: Mapping[AssetKey, _Cdu],
+        of_asset: Mapping[AssetKey, Circuit],
+    ) -> _Rows:
+        groups = list({circuit.cdus[0]: circuit for circuit in of_asset.values()}.values())
+        group_row = {circuit.cdus[0]: row for row, circuit in enumerate(groups)}
+        rack_row = {key: row for row, key in enumerate(racks)}
+        size = max(plant.points, default=-1) + 1
+        rack_of, circuit_of = np.full(size, -1, np.intp), np.full(size, -1, np.intp)
+        for key, row in rack_row.items():
+            rack_of[list(plant.assets[key].points)] = row
+        for key, circuit in of_asset.items():
+            circuit_of[list(plant.assets[key].points)] = group_row[circuit.cdus[0]]
+        circuit_row = np.full(len(racks), -1, np.intp)
+        for row, circuit in enumerate(groups):
+            circuit_row[[rack_row[key] for key in circuit.racks if key in rack_row]] = row
+        telling = [(cdus[key], row) for row, circuit in enumerate(groups) for key in circuit.cdus if cdus[key].tells]
+        pumps = [(pump, row) for cdu, row in telling for pump in cdu.pumps if pump.quantity != "PumpSpeedState"]
+        meters = Meters(
+            flow=numbers(rack.flow for rack in racks.values()),
+            power=numbers(rack.power for rack in racks.values()),
+            idle_kw=np.array([rack.idle_kw for rack in racks.values()], np.float64),
+            circuit=circuit_row,
+            sent=numbers(cdu.flow for cdu, _ in telling),
+            of_cdu=np.array([row for _, row in telling], np.intp),
+            pumps=numbers(pump for pump, _ in pumps),
+            of_pump=np.array([row for _, row in pumps], np.intp),
+            whole=np.array([all(key in rack_row for key in circuit.racks) for circuit in groups], np.bool_),
+        )
+        lost = FindingKind.FLOW_LOST
+        return cls(
+            tuple(racks.values()),
+            tuple(groups),
+            rack_of,
+            circuit_of,
+            meters,
+            tuple((lost, rack.subject) if rack.flow else None for rack in racks.values()),
+            tuple(
+                frozenset((lost, cdus[key].subject) for key in circuit.cdus if cdus[key].tells) for circuit in groups
+            ),
+        )
+
+    def touched(self, arrived: Readings) -> tuple[list[int], list[int]]:
+        """Rows of the racks, and of the circuits, that readings are about, each once, by ascending point number."""
+        points = np.unique(arrived.point)
+        points = points[points < len(self.rack_of)]
+        return _each_once(self.rack_of[points]), _each_once(self.circuit_of[points])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +229,35 @@ class Flow:
         if self._map.plant is not plant:
             self._map = _Map.of(plant, self.settings)
         moment = Moment(latest, at, self.settings.stale_after_s)
-        racks: dict[AssetKey, _Rack] = {}
-        touched: dict[AssetKey, Circuit] = {}
-        for number in np.unique(arrived.point).tolist():
-            point = plant.points.get(number)
-            if point is None:
-                continue
-            key = AssetKey(point.site, point.asset)
-            if rack := self._map.racks.get(key):
-                racks[key] = rack
-            if circuit := self._map.circuits.get(key):
-                touched[circuit.cdus[0]] = circuit
-        answer = _Answer()
-        for circuit in touched.values():
-            self._judge_circuit(circuit, moment, answer)
+        rows, answer = self._map.rows, _Answer()
+        racks, touched = rows.touched(arrived)
+        racks_have, circuits_have = self._enough(latest, at)
+        for row in touched:
+            if circuits_have[row]:
+                answer.judged |= rows.told_of[row]
+            else:
+                self._judge_circuit(rows.circuits[row], moment, answer)
         without = {finding.subject for finding in answer.findings}
-        for rack in racks.values():
-            if rack.cdus and all(self._map.cdus[cdu].subject in without for cdu in rack.cdus):
+        for row in racks:
+            rack, told = rows.racks[row], rows.told[row]
+            if told is not None and racks_have[row]:
+                answer.judged.add(told)
+            elif rack.cdus and all(self._map.cdus[cdu].subject in without for cdu in rack.cdus):
                 # Its CDU's loss explains it, and says how many racks it is: one cause is one finding.
                 answer.judged.add((FindingKind.FLOW_LOST, rack.subject))
             elif rack.flow is not None:
                 self._judge_rack(rack, rack.flow, moment, answer)
         return Detection(
             tuple(answer.findings), tuple(answer.unknown), frozenset(answer.between), frozenset(answer.judged)
+        )
+
+    def _enough(self, latest: Latest, at: datetime) -> tuple[Bools, Bools]:
+        """[racks] and [circuits]: those of which nothing is to be said."""
+        settings, meters, at_us = self.settings, self._map.rows.meters, to_us(at)
+        back_lpm_per_kw = max(settings.lost_share, settings.back_share) * settings.design_lpm_per_kw
+        return (
+            meters.racks_have(latest, at_us, settings.stale_after_s, back_lpm_per_kw),
+            meters.circuits_have(latest, at_us, settings.stale_after_s, back_lpm_per_kw),
         )
 
     def _judge_rack(self, rack: _Rack, flow: Point, moment: Moment, answer: _Answer) -> None:
@@ -495,6 +573,14 @@ def _column(latest: Latest, points: npt.NDArray[np.intp]) -> npt.NDArray[np.floa
     column = np.full(len(points), np.nan)
     column[known] = np.where(latest.quality[points[known]] == Quality.BAD, np.nan, latest.value[points[known]])
     return column
+
+
+def _each_once(rows: Numbers) -> list[int]:
+    """Those that are any, in the order in which they come first."""
+    found, first = np.unique(rows, return_index=True)
+    order = np.argsort(first[found >= 0], kind="stable")
+    each: list[int] = found[found >= 0][order].tolist()
+    return each
 
 
 def _total(values: Iterable[float | None]) -> float | None:

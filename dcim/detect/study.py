@@ -39,6 +39,9 @@ class Study:
         for learned in self._looked:
             values = learned.values
             if exempt:
-                values = where(values, np.array([asset not in exempt for asset in learned.assets], np.bool_))
+                usual = np.isfinite(values)  # of thousands of GPUs, few have anything to be learned
+                rows = np.flatnonzero(usual)
+                usual[rows] = [learned.assets[row] not in exempt for row in rows.tolist()]
+                values = where(values, usual)
             looked.append(replace(learned, values=values))
         self.norms = self.norms.learn(looked, lasted_s)

@@ -364,8 +364,7 @@ class _Look:
         """R of each GPU in K/W and its mean power in kW over the steady part of the window; NaN without enough."""
         settings, gpus, wide = self.settings, self.map.gpus, self.wide
         resistance, power_kw = np.full(len(gpus.temperature), np.nan), np.full(len(gpus.temperature), np.nan)
-        counts = wide.counts(gpus.temperature)
-        told = np.flatnonzero(counts.sum(axis=1) >= settings.samples_min)  # nothing can come of the others
+        told = np.flatnonzero(wide.told(gpus.temperature) >= settings.samples_min)  # nothing can come of the others
         if not len(told):
             return resistance, power_kw
         limit_kw = wide.lasts(gpus.limit[told])
@@ -374,7 +373,7 @@ class _Look:
         inlet = np.append(self.balance.supply_c, np.full((1, wide.grid.bins), np.nan), axis=0)[self.map.rack[told]]
         fit = steady(power, settings.balance.steady_bins, settings.balance.steady_share)
         fit &= (power > settings.power_share_min * limit_kw[:, None]) & ~np.isnan(temperature - inlet)
-        samples = np.where(fit, counts[told], 0.0).sum(axis=1)
+        samples = np.where(fit, wide.counts(gpus.temperature[told]), 0.0).sum(axis=1)
         rise = np.where(fit, temperature - inlet, 0.0).sum(axis=1)
         total = np.where(fit, power, 0.0).sum(axis=1)
         enough = (samples >= settings.samples_min) & (rise > 0.0)
@@ -416,6 +415,17 @@ class _Look:
         least, share = f"{settings.samples_min:.0f}", percent(settings.power_share_min)
         why_none = f"fewer than {least} readings at a steady power over {share} of its limit"
         none, by_swing = np.isnan(self.resistance), plan.by_swing
+        uncooled = (by_swing, "what it is cooled with is not told, nor how warm")
+        untold = [
+            (none & by_swing, "no inlet temperature is told, and its power has moved too little of late"),
+            (none, why_none),
+        ]
+        if none.all():  # GPUs that are read seldom: there is nothing to compare, and nothing to learn
+            nothing = np.zeros(len(none), np.bool_)
+            self.answer.judge(plan.hot, nothing, nothing, [uncooled, (none, why_none)], _nothing)
+            for roster in (plan.very_high, plan.high):
+                self.answer.judge(roster, nothing, nothing, untold, _nothing)
+            return []
         # Peers: the same place in the node, the same product as far as its limits tell.
         product = np.nan_to_num(np.round(wide.lasts(gpus.limit) * 20.0) * 1_000.0 + wide.lasts(gpus.slowdown), nan=-1.0)
         _, like = np.unique(product, return_inverse=True)
@@ -444,7 +454,7 @@ class _Look:
             return self._gpu_finding(plan.hot, row, summary, float(z[row]), 0.75, evidence)
 
         few = [
-            (by_swing, "what it is cooled with is not told, nor how warm"),
+            uncooled,
             (none, why_none),
             (np.isnan(z), f"fewer than {settings.peers_min} like it can be compared"),
         ]
@@ -471,10 +481,8 @@ class _Look:
             summary = f"GPU {gpus.names[row]}: thermal resistance up {percent(own[row])}"
             return self._gpu_finding(roster, row, summary, float(own[row]), 0.8, evidence)
 
-        still = "no inlet temperature is told, and its power has moved too little of late"
         cannot = [
-            (none & by_swing, still),
-            (none, why_none),
+            *untold,
             (np.isnan(norm), NOT_LEARNED),
             (changed, "the rack's flow is not what it was when the resistance was learned"),
         ]
@@ -527,14 +535,14 @@ class _Look:
         """Racks whose GPUs hold themselves back because of heat."""
         settings, plan, gpus, wide = self.settings, self.map, self.map.gpus, self.wide
         bits = wide.lasts(gpus.bits)
-        fresh = ~np.isnan(wide.means(gpus.bits)[:, -1]) & ~np.isnan(bits) & (bits >= 0.0) & (bits < 2**53)
+        fresh = ~np.isnan(wide.mean_at(gpus.bits, -1)) & ~np.isnan(bits) & (bits >= 0.0) & (bits < 2**53)
         word = np.where(fresh, bits, 0.0).astype(np.int64)
         by_bit, capped = (word & THERMAL_BITS) != 0, (word & POWER_CAP_BIT) != 0
         grew = np.zeros(len(bits), np.bool_)
         counted = np.zeros(len(bits), np.bool_)
         for counter in (gpus.software_s, gpus.hardware_s):
-            seconds = wide.means(counter)[:, -settings.throttle_bins - 1 :]
-            rise = seconds[:, -1] - seconds[:, 0]
+            before = -min(settings.throttle_bins + 1, wide.grid.bins)
+            rise = wide.mean_at(counter, -1) - wide.mean_at(counter, before)
             grew |= rise > 0.0
             counted |= ~np.isnan(rise)
         throttled, told = by_bit | grew, fresh | counted
@@ -588,6 +596,10 @@ class _Look:
             ],
             make,
         )
+
+
+def _nothing(row: int) -> Finding:
+    raise AssertionError(f"row {row} was not found to be anything")
 
 
 def _reason(word: int, *, grew: bool) -> str:

@@ -38,6 +38,8 @@ class Wide:
     """[points + 1, bins]: how many readings that were; 0 where a value is only held."""
     last: Floats
     """[points + 1]: the last reading, NaN where it is missing or bad. States are read from here: they have no mean."""
+    number: Floats
+    """[points + 1]: the sum of its counts. Of most GPUs so little is read that nothing more need be asked."""
 
     def at(self, points: Numbers) -> Numbers:
         """Row of each of these points, in their shape; −1 is no point."""
@@ -57,6 +59,16 @@ class Wide:
         counts: Floats = self.count[self.at(points)]
         return counts
 
+    def told(self, points: Numbers) -> Floats:
+        """[*points.shape]: how many readings went into all its means."""
+        told: Floats = self.number[self.at(points)]
+        return told
+
+    def mean_at(self, points: Numbers, bins: int) -> Floats:
+        """[*points.shape]: the mean of one bin; −1 is the last, as everywhere."""
+        mean: Floats = self.mean[self.at(points), bins]
+        return mean
+
     def lasts(self, points: Numbers) -> Floats:
         """[*points.shape]."""
         lasts: Floats = self.last[self.at(points)]
@@ -66,7 +78,7 @@ class Wide:
         """As if these points had said nothing. In place: a matrix belongs to one look."""
         rows = self.at(points)
         rows = rows[rows >= 0]
-        self.mean[rows], self.count[rows], self.last[rows] = np.nan, 0.0, np.nan
+        self.mean[rows], self.count[rows], self.last[rows], self.number[rows] = np.nan, 0.0, np.nan, 0.0
 
 
 def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
@@ -76,6 +88,7 @@ def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
     mean = np.full((points + 1, bins), np.nan)
     count = np.zeros((points + 1, bins))
     last = np.full(points + 1, np.nan)
+    number = np.zeros(points + 1)
     if points:
         end = cuts.ends - 1
         last[:-1] = np.where(cuts.quality[end] < Quality.BAD, cuts.value[end], np.nan)
@@ -100,9 +113,10 @@ def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
         means = total / counted
         means[np.abs(means) > _LARGEST] = np.nan
         count[first:beyond].reshape(-1)[run] = counted
+        number[first:beyond] = np.bincount(run // bins, weights=counted, minlength=beyond - first)
         mean[first:beyond].reshape(-1)[run] = means
         _hold(mean[first:beyond].reshape(-1), run if heard is None else heard, bins, int(grid.hold_s / grid.bin_s))
-    return Wide(grid, cuts.points, mean, count, last)
+    return Wide(grid, cuts.points, mean, count, last, number)
 
 
 def _binned(key: npt.NDArray[np.int64], value: Floats, size: int) -> tuple[Numbers, npt.NDArray[np.int_], Floats]:

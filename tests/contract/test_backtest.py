@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,24 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from dcim.app.cli import app
+from alerts import rules
+from dcim.app import hindsight
+from dcim.app.backtest import run_plant
+from dcim.app.build import watching
+from dcim.app.cli import app, main
 from dcim.app.hindsight import Asked, run
 from dcim.app.judging import FOLLOWS, NAMES
+from dcim.app.playback import Stretch, even
 from dcim.app.record import Asked as Recorded
 from dcim.app.record import record
+from dcim.app.recorded import Recording, plant_of, simulated
+from dcim.app.three_sigma import ThreeSigma
 from dcim.core.errors import Permanent
 from dcim.core.findings import FindingKind
+from dcim.core.points import Point
+from dcim.core.points_table import from_table
+from dcim.core.readings import Readings
+from dcim.core.times import SECOND_US, to_us
 from dcim.sim.faults import KINDS, Burst, LoadStep
 from dcim.sim.hall import Hall, HallSettings
 from dcim.sim.recording import Pace
@@ -277,6 +289,67 @@ def test_a_recording_is_judged_by_its_truth(recorded: Path, tmp_path: Path) -> N
     told = json.loads((tmp_path / "a.json").read_text())
     assert [one["false"] for one in told["alarms"]].count(True) == 0
     assert is_picture(tmp_path / "a.svg")
+
+
+def test_a_recording_is_read_once(recorded: Path) -> None:
+    recording = simulated(recorded)
+    read: list[int] = []
+
+    def stretches() -> Iterator[Stretch]:
+        read.append(1)
+        yield from recording.stretches()
+
+    counted = replace(recording, stretches=stretches)
+    answer = run_plant(counted, watching(rules.default(), counted, {}), stride_s=60.0)
+    assert "3 sigma" in {line.name for line in answer.lines}
+    assert len(read) == 1
+
+
+def test_three_sigma_learns_the_first_quarter_and_judges_the_rest() -> None:
+    plant = plant_of([Point(0, "s|b|R1/flow", "s", "R1", "Rack", "R1", "RackLiquidFlow", "L/min")], {}, "test")
+    value = np.full(400, 100.0)
+    value[:100] += np.tile([-1.0, 1.0], 50)
+    value[50], value[150], value[160] = np.nan, np.nan, np.inf
+    value[200:220] = 103.5
+    value[300:320] = 102.5
+    value[390:] = 50.0
+    times = to_us(START) + np.arange(400) * SECOND_US
+    whole = Readings(np.zeros(400, np.uint32), times, value, np.zeros(400, np.uint8))
+    end = START + timedelta(seconds=400)
+
+    def stretches() -> Iterator[Stretch]:
+        for begin in range(0, 400, 80):
+            own = (times >= times[begin]) & (times < times[begin] + 80 * SECOND_US)
+            yield Stretch(whole.take(own), to_us(START) + (begin + 80) * SECOND_US)
+
+    recording = Recording("test", plant, START, end, stretches)
+    plain = ThreeSigma(recording, even(START, end, 10.0), START)
+    assert [stretch.until_us for stretch in plain.beside(stretches())] == [one.until_us for one in stretches()]
+    seconds = [
+        (name, (began - START).seconds, ended and (ended - START).seconds) for name, began, ended in plain.spans()
+    ]
+    assert seconds == [("R1", 200, 230), ("R1", 390, None)]
+
+
+def test_a_table_of_points_with_other_columns_is_refused() -> None:
+    with pytest.raises(TypeError, match="other columns"):
+        from_table(pl.DataFrame({"id": [0], "key": ["a"]}))
+
+
+def test_who_breaks_off_is_told_so_in_one_line(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken_off(*_: object, progress: Callable[[float], None], **__: object) -> None:
+        progress(0.37)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hindsight.backtest, "run_plant", broken_off)
+    monkeypatch.setattr("sys.argv", ["dcim", "backtest", str(recorded)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert ended.value.code == 130
+    assert (told.out + told.err).split("\n") == ["", f"{recorded}: broken off at 37%", ""]
 
 
 def test_a_folder_that_is_no_recording_is_refused(recorded: Path, tmp_path: Path) -> None:

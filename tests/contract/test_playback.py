@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts import rules
-from dcim.app.playback import Played, Stretch, _Cut, even, play, usable
+from dcim.app.laying import Layout, Ticks, Times, behind
+from dcim.app.playback import Played, Stretch, even, play, usable
 from dcim.app.recorded import plant_of
 from dcim.core.findings import Detection, Finding, FindingKind, Subject, Unknown
 from dcim.core.live import Latest
@@ -139,20 +140,49 @@ ROWS = st.lists(
 )
 
 
+PACES = st.one_of(
+    st.sampled_from([5.0, 7.0, 30.0]).map(lambda tick_s: even(START, START + timedelta(seconds=300), tick_s)),
+    st.sets(st.integers(1, 300), min_size=1, max_size=9).map(
+        lambda at: np.array([to_us(START) + second * SECOND_US for second in sorted(at)], np.int64)
+    ),
+)
+"""Ticks, even ones and others."""
+
+
+@given(ticks=PACES, second=st.lists(st.integers(-10, 310)))
+def test_the_tick_after_a_time_is_what_a_search_finds(ticks: Times, second: list[int]) -> None:
+    times = to_us(START) + np.array(second, np.int64) * SECOND_US
+    assert Ticks(ticks).after(times).tolist() == np.searchsorted(ticks, times, side="left").tolist()
+
+
 @settings(max_examples=examples(12))
-@given(rows=ROWS, tick_s=st.sampled_from([5.0, 7.0, 30.0]), look_back_s=st.integers(1, 90))
-def test_a_cut_is_what_the_window_would_show(
-    rows: list[tuple[int, float, float]], tick_s: float, look_back_s: int
+@given(rows=ROWS, ticks=PACES, look_back_s=st.integers(1, 90), done=st.integers(0, 3))
+def test_a_layout_shows_what_the_window_would_and_what_is_new(
+    rows: list[tuple[int, float, float]], ticks: Times, look_back_s: int, done: int
 ) -> None:
+    told, first = readings(rows), min(done, len(ticks) - 1)
+    wanted = (np.array([True, False, True]), np.array([False, True, False]))
+    layout = Layout(told, Ticks(ticks), first, len(ticks), wanted, np.array([True, True, False]))
+    for tick, at_us in list(enumerate(ticks.tolist()))[first:]:
+        for number, points in enumerate(([0, 2], [1])):
+            window = Window(timedelta(seconds=look_back_s))
+            window.offer(told.take(told.time <= at_us))
+            expected = window.frame(points, at_us - look_back_s * SECOND_US, at_us)
+            assert layout.window(number, tick, look_back_s * SECOND_US).equals(expected)
+        since_us = int(ticks[tick - 1]) if tick else 0
+        new = told.take((told.time > since_us) & (told.time <= at_us))
+        last = new.to_frame().group_by("point", maintain_order=True).last()
+        assert layout.came(tick).to_frame().equals(last.select(new.to_frame().columns))
+        arrived = layout.arrivals.rows.take(layout.arrivals.of(tick))
+        woken = new.take(new.point < 2)
+        assert arrived.to_frame().equals(woken.take(np.lexsort((woken.point, woken.time))).to_frame())
+
+
+@given(rows=ROWS, cut=st.integers(0, 300))
+def test_what_was_kept_stands_before_what_is_fresh(rows: list[tuple[int, float, float]], cut: int) -> None:
     told = readings(rows)
-    ticks = even(START, START + timedelta(seconds=300), tick_s)
-    wanted = np.array([True, False, True])
-    cut = _Cut(told, wanted, ticks, 0, len(ticks))
-    for tick, at_us in enumerate(ticks.tolist()):
-        window = Window(timedelta(seconds=look_back_s))
-        window.offer(told.take(told.time <= at_us))
-        expected = window.frame([0, 2], at_us - look_back_s * SECOND_US, at_us)
-        assert cut.frame(tick, look_back_s * SECOND_US).equals(expected)
+    early = told.time < to_us(START) + cut * SECOND_US
+    assert behind(told.take(early), told.take(~early)).to_frame().equals(told.to_frame())
 
 
 @settings(max_examples=examples(12))

@@ -54,6 +54,23 @@ def test_too_few_peers_or_too_little_power_cannot_be_told() -> None:
     assert all("readings at a steady power" in u.why for u in idle.unknown if u.kind is FindingKind.GPU_HOT)
 
 
+def test_where_no_gpu_can_be_judged_each_is_told_as_beside_one_that_can(norms: Norms) -> None:
+    one, kinds = (
+        RACKS.gpus[0],
+        {FindingKind.GPU_HOT, FindingKind.GPU_RESISTANCE_HIGH, FindingKind.GPU_RESISTANCE_VERY_HIGH},
+    )
+    idle = {(name, "GpuPower"): 0.2 for name in RACKS.gpus}
+    none = look(Heat(norms), RACKS, idle)
+    but_one = look(Heat(norms), RACKS, {place: power for place, power in idle.items() if place[0] != one})
+    others = [
+        {unknown for unknown in answer.unknown if unknown.kind in kinds and unknown.subject.asset != one}
+        for answer in (none, but_one)
+    ]
+    assert others[0] == others[1] and len(others[0]) == 3 * (len(RACKS.gpus) - 1)
+    assert {unknown.kind for unknown in none.unknown if unknown.subject.asset == one} == kinds
+    assert not [finding for finding in none.findings if finding.kind in kinds]
+
+
 def test_a_blocked_branch_is_one_finding_and_not_eight(norms: Norms) -> None:
     node = [name for name in RACKS.gpus if name.startswith("r-2-")]
     given = {**warmer(node, 0.15), ("r-2", "RackLiquidFlow"): 0.95 * FLOW_LPM}
