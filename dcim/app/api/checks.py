@@ -92,7 +92,9 @@ async def checks(
         )
         return body.model_dump_json().encode(), JSON
 
-    return await answer(request, (layout.number, asked.period), ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S)
+    return await answer(
+        request, (layout.number, asked.period), layout.plant.version, ctx.clock.us(), KEEP_S, make, blind_s=BLIND_S
+    )
 
 
 def _body(one: Agreement) -> CheckBody:

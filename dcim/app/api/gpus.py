@@ -145,7 +145,7 @@ async def gpus(
         body = {"at": at, "total": len(found), "offset": offset, "items": items, "fleet": fleet.summary(whole)}
         return as_json(body), JSON
 
-    return await answer(request, (layout.number,), ctx.clock.us(), KEEP_S, make, blind_s=KEEP_S)
+    return await answer(request, (layout.number,), layout.plant.version, ctx.clock.us(), KEEP_S, make, blind_s=KEEP_S)
 
 
 def _of(chosen: Scope | None, layout: Layout, all_of: fleet.Fleet, latest: Latest, at_us: int) -> pl.DataFrame:
