@@ -6,7 +6,7 @@ Lives here: the racks as columns, and what is measured of them. Not here: what i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -68,6 +68,11 @@ class Racks:
     """Racks with the same number share their coolant; −1 where no CDU is known."""
     taps: Numbers
     """[racks, feeds]: active power of the meters that feed it."""
+    keys: tuple[AssetKey, ...] = field(init=False)
+    """Their assets."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", tuple(asset.key for asset in self.assets))
 
     @classmethod
     def of(cls, plant: Plant) -> Racks:
@@ -114,11 +119,6 @@ class Racks:
             circuit=np.append(self.circuit, none),
             taps=np.append(self.taps, np.full((len(others), self.taps.shape[1]), -1, np.intp), axis=0),
         )
-
-    @property
-    def keys(self) -> tuple[AssetKey, ...]:
-        """Their assets."""
-        return tuple(asset.key for asset in self.assets)
 
     def subjects(self) -> list[Subject]:
         """One for each rack."""

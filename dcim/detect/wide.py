@@ -107,7 +107,7 @@ def widen(frame: pl.DataFrame, grid: Grid) -> Wide:
             place = key - np.repeat(np.arange(beyond - first) * bins, lengths)
             inside = (place >= 0) & (place < bins)
             good = inside & (quality < Quality.BAD) & ~np.isnan(value)
-            heard = np.flatnonzero(np.bincount(key[inside], minlength=size))
+            heard = _there(key[inside], size)
             key, value = key[good], value[good]
         run, counted, total = _binned(key, value, size)
         means = total / counted
@@ -132,6 +132,14 @@ def _binned(key: npt.NDArray[np.int64], value: Floats, size: int) -> tuple[Numbe
         return run, counted[run], np.bincount(key, weights=value, minlength=size).astype(np.float64)[run]
     with np.errstate(over="ignore", invalid="ignore"):
         return run.astype(np.intp), np.diff(starts, append=len(key)), np.add.reduceat(value, starts)
+
+
+def _there(key: npt.NDArray[np.int64], size: int) -> Numbers:
+    """The keys that there are, ascending. There are many more places than keys, where most points say little."""
+    run = key[np.append(key[1:] != key[:-1], True)] if len(key) else key
+    if (run[1:] < run[:-1]).any():
+        return np.flatnonzero(np.bincount(key, minlength=size))
+    return run.astype(np.intp)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,8 +243,9 @@ def median(values: Floats, least: int = 1) -> Floats:
     ranked = np.sort(values, axis=-1)  # NaN goes to the end
     if not values.shape[-1]:
         return np.full(values.shape[:-1], np.nan)
-    low = np.take_along_axis(ranked, np.maximum((known - 1) // 2, 0)[..., None], axis=-1)[..., 0]
-    high = np.take_along_axis(ranked, np.minimum(known // 2, values.shape[-1] - 1)[..., None], axis=-1)[..., 0]
+    first = np.arange(known.size).reshape(known.shape) * values.shape[-1]
+    low = ranked.reshape(-1)[first + np.maximum((known - 1) // 2, 0)]
+    high = ranked.reshape(-1)[first + np.minimum(known // 2, values.shape[-1] - 1)]
     middle: Floats = np.where(known >= max(least, 1), (low + high) / 2.0, np.nan)
     return middle
 
