@@ -57,7 +57,11 @@ class Running:
         log = (self.folder / "serve.log").open("ab")
         with log:
             self.process = subprocess.Popen([*DCIM, *self.command], stdout=log, stderr=log, cwd=self.folder)
-        wait_for("the service", self._alive, START_PATIENCE_S)
+        try:
+            wait_for("the service", self._alive, START_PATIENCE_S)
+        except BaseException:
+            self.kill()
+            raise
 
     def _alive(self) -> bool:
         assert self.process.poll() is None, (self.folder / "serve.log").read_text()
