@@ -109,7 +109,7 @@ def main() -> None:
 
         async def scenario(hall: Inside) -> None:
             point = await fill(hall)
-            await asyncio.to_thread(look, hall.service.url, point, chosen.rounds)
+            await asyncio.to_thread(look, hall.service.url.rstrip("/"), point, chosen.rounds)
 
         inside(scenario, store=Store(path=Path(folder) / "telemetry.duckdb"))
 

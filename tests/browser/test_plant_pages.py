@@ -173,3 +173,10 @@ def test_names_stay_text_on_these_pages(console: Open) -> None:
         expect(main).to_contain_text(text)
     planted = "document.querySelectorAll('img, main script').length"
     assert seen.page.evaluate(f"[window.pwned ?? null, {planted}]") == [None, 0]
+
+
+def test_on_a_phone_the_page_that_is_shown_is_in_sight_among_the_pages(console: Open) -> None:
+    seen = console(StandIn(), "/#/efficiency", viewport={"width": 360, "height": 740})
+    expect(seen.page.locator("#nav").get_by_role("link", name="Efficiency")).to_be_in_viewport(ratio=1)
+    seen.page.locator("#nav").get_by_role("link", name="Overview").click()
+    expect(seen.page.locator("#nav").get_by_role("link", name="Overview")).to_be_in_viewport(ratio=1)

@@ -10,6 +10,10 @@ from pydantic import BaseModel
 
 from dcim.app import hall as halls
 from dcim.app.api.alarms import TransitionsPage
+from dcim.app.api.capacity import WhatIfBody
+from dcim.app.api.efficiency import EfficienciesBody, EfficiencyBody, NamedFigureBody
+from dcim.app.api.exchangers import ExchangerBody
+from dcim.app.api.gpus import FleetBody, GpuBody, GpusBody
 from dcim.app.api.ledger import (
     BacklogBody,
     CountsBody,
@@ -21,6 +25,7 @@ from dcim.app.api.ledger import (
     TallyBody,
 )
 from dcim.app.api.plant import AssetDetail, LatestBody, PointBody
+from dcim.app.api.power import CordsBody, RackCordsBody, WayBody, WaysBody
 from dcim.app.api.readings import ReadingsBody, SeriesBody
 from dcim.app.kpis import KpisBody
 from dcim.app.views import AlarmBody, EvidenceBody, RationaleBody, TransitionBody
@@ -90,6 +95,38 @@ def test_assets(answers: Any) -> None:
     gpus = answers("/readings/latest?site=demo&within=H1-A03&quantity=GpuTemperature")
     assert gpus["total"] == 72
     fits(gpus["items"][0], LatestBody)
+
+
+def test_gpus_power_and_efficiency(answers: Any) -> None:
+    gpus = answers("/gpus?limit=80")
+    fits(gpus, GpusBody)
+    fits(gpus["fleet"], FleetBody)
+    for gpu in gpus["items"]:
+        fits(gpu, GpuBody)
+    ways = answers("/power")
+    fits(ways, WaysBody)
+    cords = answers("/power/racks?feed=asset/demo/BUS-A")
+    fits(cords, RackCordsBody)
+    fits(cords["items"][0], CordsBody)
+    for way in (*ways["items"], *cords["items"][0]["feeds"]):
+        fits(way, WayBody)
+    for path in ("efficiency", "cost"):
+        found = answers(f"/{path}?scope=site/demo&window=24h")
+        fits(found, EfficienciesBody)
+        fits(found["answers"][0], EfficiencyBody)
+        fits(found["answers"][0]["figures"][0], NamedFigureBody)
+    fits(
+        answers("/exchangers/H1-CDU-1?site=demo&start=2026-11-23T21:00:00Z&end=2026-11-23T21:30:00Z&every_s=60"),
+        ExchangerBody,
+    )
+
+
+def test_what_if_of_the_stand_in() -> None:
+    hall = StandIn()
+    with Served(hall) as served:
+        asked = {"lose": ["asset/demo/BUS-A"]}
+        found = httpx.post(f"{served.url}/api/v1/capacity/what-if", json=asked).raise_for_status().json()
+    fits(found, WhatIfBody)
 
 
 def test_figures(answers: Any) -> None:

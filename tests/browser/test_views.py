@@ -213,6 +213,29 @@ def test_the_chart_library_comes_late_and_its_trouble_is_told(console: Open) -> 
     expect(main).to_contain_text("No point is chosen.")
 
 
+def test_a_chart_is_not_drawn_while_its_readings_are_on_their_way(console: Open) -> None:
+    """Hiding it changes the size of its card: drawing an empty chart for that is work for nothing, and a flash."""
+    seen = console(plant(), "/#/trend?point=12,13")
+    page, main = seen.page, seen.page.locator("main")
+    expect(main).to_contain_text("drag to zoom")
+    page.evaluate(
+        """() => {
+          const react = window.Plotly.react;
+          window.drawn = [];
+          window.Plotly.react = (node, lines, ...more) => {
+            window.drawn.push(lines.length);
+            return react(node, lines, ...more);
+          };
+        }"""
+    )
+    for span in ("24h", "30m"):
+        page.get_by_label("Range").select_option(span)
+        expect(page.locator(".plot .scatterlayer .trace")).to_have_count(2)
+        expect(main).to_contain_text("drag to zoom")
+    drawn = page.evaluate("window.drawn")
+    assert drawn and set(drawn) == {2}
+
+
 def test_what_the_bus_says_stays_text_in_every_view(console: Open) -> None:
     hall = plant()
     evil = EVIL.replace("/", "")  # ids have no slash

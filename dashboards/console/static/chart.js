@@ -71,7 +71,8 @@ export class Chart {
     this.told = el("p.sub");
     this.plot = el("div.plot", { role: "img", hidden: true });
     this.root = el("section.card.drawer", {}, el("div.row.spread", {}, this.range.root, this.save), this.word, this.plot, this.told);
-    const redraw = () => this.#drawn && this.#draw();
+    // While other readings are on their way there is nothing to draw anew.
+    const redraw = () => this.#drawn && this.#series.length && this.#draw();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     new ResizeObserver(redraw).observe(this.root);

@@ -76,7 +76,11 @@ export class Frame {
   place(halls, hall) {
     const page = WITHIN[this.#route.page] ?? this.#route.page;
     this.links.forEach((node, i) => {
-      attr(node, "aria-current", PAGES[i][0] === page && "page");
+      const here = PAGES[i][0] === page;
+      const come = here && !node.hasAttribute("aria-current");
+      attr(node, "aria-current", here && "page");
+      // On a narrow screen the pages stand in one line, and the one that is shown may be out of sight.
+      if (come) byId("nav").scrollLeft = node.offsetLeft - (byId("nav").clientWidth - node.offsetWidth) / 2;
       if (PAGES[i][0] === "hall") attr(node, "href", this.#route.lastHall);
     });
     const chooser = byId("place");
