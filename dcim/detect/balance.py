@@ -17,7 +17,7 @@ from dcim.core.points import Point
 from dcim.core.topology import Medium
 from dcim.detect.circuits import circuits
 from dcim.detect.traces import Floats
-from dcim.detect.wide import Numbers, Wide, by_group, median, over, steady
+from dcim.detect.wide import Bools, Numbers, Wide, by_group, median, over, steady
 from dcim.physics.fluids import PG25, Fluid
 from dcim.physics.hydraulics import heat_carried_kw, restriction
 
@@ -46,6 +46,12 @@ class BalanceSettings:
     """For so long before a bin its load must have been steady: the coolant and the cold plates follow within a
     minute."""
     steady_share: float = 0.10
+    lag_s: float = 20.0
+    """By which a rack's return is behind its supply: 3 s on the way through it, 17 s of its cold plates. While the
+    supply moves they take up heat, or give it off: of the rise, lag_s times the supply's pace."""
+    stored_share: float = 0.01
+    """Of the rise: so much of it may be such heat, well under the 2.4 % that the balance is good to. Five minutes in
+    which a set-point moved the supply by 3 K were off by 4 % at a rise of 5 K."""
     bins_min: int = 12
     """A balance over fewer bins is not one."""
     idle_kw: float = 5.0
@@ -132,8 +138,8 @@ class Balance:
     power_kw: Floats
     heat_kw: Floats
     share: Floats
-    """Of the power, what the coolant carries away, by the rack's own meters; at a steady load and a rise of at least
-    rise_k_min."""
+    """Of the power, what the coolant carries away, by the rack's own meters; at a steady load, a steady supply and a
+    rise of at least rise_k_min."""
     rise_k: Floats
     flow_lpm: Floats
     restriction: Floats
@@ -156,6 +162,7 @@ def measure(racks: Racks, wide: Wide, settings: BalanceSettings) -> Balance:
     rise = back - supply
     heat = heat_carried_kw(flowing, supply, back, settings.fluid)
     fit = calm & (power >= settings.idle_kw) & (rise >= settings.rise_k_min) & ~np.isnan(heat)
+    fit &= ~_stores(supply, rise, wide.grid.bin_s, settings)
     power_kw, heat_kw = over(power, fit, settings.bins_min), over(heat, fit, settings.bins_min)
     k = restriction(np.where(drop >= settings.drop_kpa_min, drop, np.nan), flowing)
     # Means throughout: what begins within the window then shows in all of them alike, and no witness lags another.
@@ -178,6 +185,15 @@ def measure(racks: Racks, wide: Wide, settings: BalanceSettings) -> Balance:
         feeds_share=over(power, both, settings.bins_min) / over(fed, both, settings.bins_min),
         supply_c=supply,
     )
+
+
+def _stores(supply: Floats, rise: Floats, bin_s: float, settings: BalanceSettings) -> Bools:
+    """[racks, bins]: where the supply has moved so fast of late that what the racks store shows in their rise."""
+    stores = np.zeros(supply.shape, np.bool_)
+    span = settings.steady_bins
+    pace_k_s = np.abs(supply[:, span:] - supply[:, :-span]) / (span * bin_s)
+    stores[:, span:] = settings.lag_s * pace_k_s > settings.stored_share * rise[:, span:]
+    return stores
 
 
 def _feeders(plant: Plant, asset: Asset) -> Iterable[AssetKey]:

@@ -474,13 +474,14 @@ class _Case:
     def _hear_hours(self) -> None:
         level, pressure = self.hours.level, self.hours.pressure
         found = [one for one in (level, pressure) if one and one.found]
-        # Whether it goes on is told by the finer of the two, where that shows it at all.
-        finer = pressure if pressure and pressure.sure >= 1.0 else level
-        if not found or (finer and finer.slows):
-            if finer and finer.slows:
-                self.doubts.append(
-                    "its inventory falls slower and slower: so does air that finds its way out after service"
-                )
+        # Whether it goes on is told by the finer of the two, where that shows it at all; the other has to wait for it.
+        closed = not self.cushion < 0.5 * self.settings.cushion_closed
+        finer = pressure if pressure and pressure.sure >= 1.0 and closed else level
+        if finer and finer.slows:
+            self.doubts.append(
+                "its inventory falls slower and slower: so does air that finds its way out after service"
+            )
+        if not found or finer is None or not finer.found:
             return
         sign = _opposed(self.hours, level, pressure, self.cushion, self.settings)
         if sign:

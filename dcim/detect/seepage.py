@@ -28,6 +28,8 @@ DAY_US = 86_400 * SECOND_US
 FILLS_MAX = 500
 """Fillings that are remembered of one loop, at most."""
 _FIELDS = ("level_l", "suction_kpa", "expansion_l", "conductivity_us_cm", "moved", "filling")
+_SHORT_MIN = 4
+"""A fall of no more minutes is none yet."""
 _SETTLED = 3
 """So many minutes after a filling its litres are counted."""
 
@@ -53,8 +55,8 @@ class SeepageSettings:
     expansion_error_share: float = 0.3
     """As in falls.py."""
     quick_lpm: float = 0.06
-    """No air purge after the swap of a device (2 L, time constant 40 min) is faster than this; what is needs quick_min
-    only. [E]"""
+    """No air purge after the swap of a device (2 L, time constant 40 min) is faster than this; what surely is, by
+    goes_on_z standard errors, needs quick_min only. [E]"""
     quick_min: int = 10
     slow_min: int = 45
     """What is slower must have gone on for so long, so that a purge is seen to slow down."""
@@ -308,12 +310,13 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
         if not fall_l >= 0.5 * threshold_l:
             continue
         stretch = tide_.inventory_l[row, int(onset) :]
-        minutes = len(stretch) - 1
         # From the smoothed value at the onset: what it was made of lies before it.
-        if minutes < 4:
+        if len(stretch) <= _SHORT_MIN:
             continue
+        stretch = stretch[_begins(stretch) :]
+        minutes = len(stretch) - 1
         half = minutes // 2
-        rate, _ = _rate(stretch)
+        rate, rate_error = _rate(stretch)
         first, first_error = _rate(stretch[: half + 1])
         second, second_error = _rate(stretch[half:])
         last, last_error = _rate(stretch[-min(max(minutes // 3, 5), settings.stopped_min) :])
@@ -321,6 +324,7 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
         surplus = second - share * max(first, 0.0)
         error = math.hypot(second_error, share * first_error)
         t = np.arange(len(stretch), dtype=np.float64)
+        quick = rate - settings.goes_on_z * rate_error >= settings.quick_lpm
         found = Ebb(
             litres=rate * minutes,
             sure=float(fall_l) / threshold_l,
@@ -329,11 +333,28 @@ def ebb(tide_: Tide, row: int, threshold_l: float, until_us: int, settings: Seep
             minutes=minutes,
             goes_on=second > 0.0 and surplus >= settings.goes_on_z * error and not stepped(stretch, t, -rate),
             stopped=last + last_error < settings.stopped_share * max(rate, first),
-            long_enough=minutes >= (settings.quick_min if rate >= settings.quick_lpm else settings.slow_min),
+            long_enough=minutes >= (settings.quick_min if quick else settings.slow_min),
         )
         if best is None or (found.found, found.sure) > (best.found, best.sure):
             best = found
     return best
+
+
+def _begins(values: Floats) -> int:
+    """Index from which on the values fall, after they stayed: that of the best fit of a level that bends into a line.
+
+    The CUSUM's onset lies before it: among values that stay it is the highest by chance, for the allowance is small
+    beside the noise of a level. Minutes in which nothing fell would then count as such in which the fall went on, and
+    what slows down from its first minute on would look as if it did not.
+    """
+    t = np.arange(len(values), dtype=np.float64)
+    bends = np.arange(len(values) - _SHORT_MIN)
+    rest = values - values.mean()
+    lines = np.maximum(0.0, t[None, :] - bends[:, None])
+    lines -= lines.mean(axis=1, keepdims=True)
+    # What a line explains is the square of its part in the values; where that is the most, the least is left over.
+    explained = np.maximum(-(lines @ rest), 0.0) / np.sqrt((lines**2).sum(axis=1))
+    return int(np.argmax(explained))
 
 
 def follows(record: Record, by_pressure_l: Floats, settings: SeepageSettings) -> Floats:

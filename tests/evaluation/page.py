@@ -193,7 +193,7 @@ def _simulated(heard: list[Heard], seeds: Sequence[int], bars: list[Bar], pictur
         f"Per seed: a hall of 8 racks whose GPUs are read every 10 s ({KNOWN_H:g} h of healthy life, then faults of",
         f"its devices); the same hall twice for two and a half hours, read every second ({len(FAST)} things that",
         f"happen fast); and a hall of 16 racks in two loops, read every 10 s ({KNOWN_H:g} h of healthy life, then what",
-        f"takes hours and days, squeezed); and one of {HALL.racks} racks in four loops that stays well for three days,",
+        f"takes hours and days, squeezed); and one of {HALL.racks} racks in four loops that stays well for five days,",
         "while what is no fault happens in each loop in turn. Ticks are 5 s apart in what is fast, 300 s in what stays",
         "well, and 120 s elsewhere, where the service has 2 s; what is looked at on arrival is looked at on arrival.",
         "Alarms are those of the shipped rules, with their delays; delay counts from the onset, not from when a fault",

@@ -230,6 +230,15 @@ def test_air_that_finds_its_way_out_after_service_is_no_leak() -> None:
     assert any("air" in why for why in reasons(said))
 
 
+def test_a_level_that_drifts_on_after_air_has_gone_is_not_believed_before_the_pressure_falls_too() -> None:
+    purged = NORMAL_L - 2.0 * (1.0 - np.exp(-np.maximum(DAY - ONSET_S, 0.0) / 2_400.0))
+    drifts = holding(lost(0.02, DAY, ONSET_S))["cdu-0", "level"]
+    given = {("cdu-0", "suction"): holding(purged)["cdu-0", "suction"], ("cdu-0", "level"): drifts}
+    assert nothing(hours(given))
+    # An open loop's pressure says nothing of how a loss goes on.
+    assert first(hours(given, norms=closed(Loops(racks=1), share=0.0)))
+
+
 def test_a_leak_that_is_closed_is_over_within_half_an_hour() -> None:
     closed_s = ONSET_S + 2.5 * HOUR_S
     said = hours(holding(lost(0.04, np.minimum(DAY, closed_s), ONSET_S)))

@@ -266,6 +266,31 @@ def test_a_load_step_makes_no_meter_lie(norms: Norms, share: float, at_s: float)
     assert answer.findings == ()
 
 
+@pytest.mark.parametrize("change_k", [-3.0, 3.0])
+def test_a_supply_that_moves_to_another_set_point_makes_no_meter_lie(norms: Norms, change_k: float) -> None:
+    # Half the load, so that what the cold plates store weighs twice as much in the rise.
+    rise_k = 5.2
+    moved = change_k * np.clip((LASTS - 190.0) / 90.0, 0.0, 1.0)
+    behind = np.zeros(LASTS.shape)
+    for step in range(1, len(LASTS)):
+        behind[step] = behind[step - 1] + (0.5 * (moved[step - 1] + moved[step]) - behind[step - 1]) * (
+            1.0 - np.exp(-5.0 / 20.0)
+        )
+    given: dict[tuple[str, str], np.ndarray | float] = {}
+    for rack in PLANT.racks:
+        given[rack, "RackPower"] = POWER_KW * rise_k / 10.0
+        given[rack, "RackLiquidSupplyTemperature"] = 35.0 + moved
+        given[rack, "RackLiquidReturnTemperature"] = 35.0 + rise_k + behind
+        for feed in "AB":
+            given[f"{rack}-tap-{feed}", "power"] = 0.5 * POWER_KW * rise_k / 10.0
+    answer = seen(Sensors(norms), given)
+    assert answer.findings == ()
+    # It is judged all the same, by the minutes before: a return that is off is named.
+    given["r-2", "RackLiquidReturnTemperature"] = 35.0 + rise_k + behind + 0.6
+    found = only(seen(Sensors(norms), given), FindingKind.SENSOR_BIAS)
+    assert (found.subject.asset, found.subject.qualifier) == ("r-2", "RackLiquidReturnTemperature")
+
+
 # --- clocks ---
 
 
