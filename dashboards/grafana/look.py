@@ -5,10 +5,13 @@ The colours are those of the console, so that a wall of both reads as one."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 NORMAL: Final = "#7d8c99"
 """Grey with a breath of blue: legible on both of Grafana's themes."""
+TEXT: Final = "text"
+"""Grafana's own name for the colour of writing, on either theme."""
 SECOND: Final = "#a98d7e"
 """Where a second line must be told from the first and neither is abnormal: warm against cold, A against B."""
 LIMIT: Final = "#98a2ab"
@@ -59,6 +62,12 @@ def words(texts: dict[float, tuple[str, str]]) -> list[Json]:
             },
         }
     ]
+
+
+def in_text(colored: Json) -> Json:
+    """Thresholds, or words, for cells between cells without a colour: what is normal is written like these."""
+    told: Json = json.loads(json.dumps(colored).replace(f'"{NORMAL}"', f'"{TEXT}"'))
+    return told
 
 
 LEAK: Final = words({0: ("dry", NORMAL), 1: ("LEAK", CRITICAL)})

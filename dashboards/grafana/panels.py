@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.grafana.look import LIMIT, NORMAL, Json, steps
+from dashboards.grafana.look import LIMIT, NORMAL, Json, in_text, steps
 from dashboards.grafana.queries import Query
 
 
@@ -27,6 +27,8 @@ class Column:
     width: int | None = None
     link: str = ""
     """Where a click leads."""
+    hidden: bool = False
+    """For links alone."""
     bar: tuple[float, float] | None = None
     """Drawn as a bar between these ends, in the one hue of what is normal."""
 
@@ -80,10 +82,11 @@ def trend(
         # One hue: which line is which, the pointer and the legend tell; another colour means that something is wrong.
         "color": {"mode": "fixed", "fixedColor": NORMAL},
         "custom": {
-            "drawStyle": "line",
+            # A stack has no lines: that of a part that is 0 would lie over the colour of the part below it.
+            "drawStyle": "bars" if stacked else "line",
             "lineInterpolation": "stepAfter" if steps_only else "linear",
-            "lineWidth": 2,
-            "fillOpacity": 25 if stacked else 6,
+            "lineWidth": 0 if stacked else 2,
+            "fillOpacity": 80 if stacked else 0 if _many(queries) else 6,
             "showPoints": "never",
             "spanNulls": 300_000,
             "axisPlacement": "auto",
@@ -96,7 +99,7 @@ def trend(
     body = _body("timeseries", title, about, queries, every) | {
         "fieldConfig": {"defaults": defaults, "overrides": overrides},
         "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull"]},
+            "legend": _legend(queries),
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
     }
@@ -116,7 +119,6 @@ def number(
     thresholds: Json | None = None,
     mappings: list[Json] | None = None,
     colors: Mapping[str, str] | None = None,
-    spark: bool = True,
     every: str = "",
     calc: str = "lastNotNull",
     background: bool = False,
@@ -129,6 +131,7 @@ def number(
         _override(legend, {"thresholds": steps((0.5, color)), "color": {"mode": "thresholds"}})
         for legend, color in (colors or {}).items()
     ]
+    several = len(queries) > 1 or _many(queries)
     body = _body("stat", title, about, queries, every) | {
         "fieldConfig": {
             "defaults": _defaults(unit, decimals, low, high, thresholds)
@@ -139,10 +142,11 @@ def number(
         "options": {
             "reduceOptions": {"calcs": [calc], "fields": "", "values": False},
             "orientation": "auto",
-            "textMode": "value_and_name" if len(queries) > 1 or any("$" in one.alias for one in queries) else "value",
+            "textMode": "value_and_name" if several else "value",
             "colorMode": "background" if background else "value",
-            "graphMode": "area" if spark else "none",
+            "graphMode": "none",
             "justifyMode": "auto",
+            "text": {"titleSize": 15} if several else {},
         },
     }
     return Panel(title, body, queries, width, height)
@@ -210,11 +214,11 @@ def table(
     body = _body("table", title, about, queries, every) | {
         "fieldConfig": {
             "defaults": {
-                "unit": "short",
+                "unit": "locale",
                 "color": {"mode": "thresholds"},
                 "thresholds": steps(),
                 "mappings": [],
-                "custom": {"align": "auto", "displayMode": "auto", "filterable": False},
+                "custom": {"align": "auto", "displayMode": "auto", "filterable": False, "minWidth": 60},
             },
             "overrides": overrides,
         },
@@ -281,6 +285,20 @@ def _body(kind: str, title: str, about: str, queries: Sequence[Query], every: st
     return body | ({"interval": every} if every else {})
 
 
+def _many(queries: Sequence[Query]) -> bool:
+    """Whether there are as many lines as there are racks, or meters."""
+    return any("$" in query.alias for query in queries)
+
+
+def _legend(queries: Sequence[Query]) -> Json:
+    """Of lines over time. Many lines are a list beside them that has the greatest at its head: whatever else there is,
+    can be scrolled to."""
+    told: Json = {"showLegend": True, "calcs": ["lastNotNull"]}
+    if _many(queries):
+        return told | {"displayMode": "table", "placement": "right", "sortBy": "Last *", "sortDesc": True}
+    return told | {"displayMode": "list", "placement": "bottom"}
+
+
 def _defaults(
     unit: str, decimals: int | None, low: float | None, high: float | None, thresholds: Json | None
 ) -> dict[str, Any]:
@@ -310,14 +328,16 @@ def _column(name: str, column: Column) -> Json:
     if column.decimals is not None:
         properties["decimals"] = column.decimals
     if column.thresholds is not None:
-        properties["thresholds"] = column.thresholds
+        properties["thresholds"] = in_text(column.thresholds)
         properties["custom.displayMode"] = "color-text"
     if column.mappings is not None:
-        properties["mappings"] = column.mappings
+        properties["mappings"] = [in_text(one) for one in column.mappings]
         properties["custom.displayMode"] = "color-text"
     if column.bar is not None:
         properties["min"], properties["max"] = column.bar
         properties["custom.displayMode"] = "basic"
+    if column.hidden:
+        properties["custom.hidden"] = True
     if column.width is not None:
         properties["custom.width"] = column.width
     if column.link:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from alerts import rules
 from dashboards.grafana.board import ALARM_TAG, Board
 from dashboards.grafana.build import BOARDS, FOLDER, bodies, text, write
+from dashboards.grafana.limits import LIMITS
 from dashboards.grafana.panels import Panel, target
 from dashboards.grafana.queries import Query, Source
 from dashboards.grafana.sources import Places
@@ -28,7 +30,7 @@ STOCK = {"row", "timeseries", "stat", "bargauge", "table", "status-history"}
 where its own settings ask for them."""
 UNITS = {
     "kw": "kwatt", "c": "celsius", "lpm": "flowlpm", "kpa": "pressurekpa", "pct": "percent", "a": "amp", "v": "volt",
-    "hz": "hertz", "s": "s", "mhz": "suffix: MHz", "w": "suffix: K/W", "cm": "suffix: µS/cm",
+    "hz": "hertz", "s": "s", "mhz": "suffix:MHz", "w": "suffix:K/W", "cm": "suffix:µS/cm",
 }  # fmt: skip
 """The unit that stands last in a field's name → Grafana's word for it."""
 STEP = "60s"
@@ -74,6 +76,17 @@ def test_a_board_has_the_form_that_grafana_takes(board: Board) -> None:
     numbers = [panel["id"] for panel in body["panels"]]
     assert len(set(numbers)) == len(numbers)
     json.dumps(body, allow_nan=False)
+
+
+def test_figures_are_coloured_from_where_an_alarm_is_raised() -> None:
+    told = {rule.name: rule for rule in rules.default().rules}
+    for name, (limit, priority) in LIMITS.items():
+        bound = told[name].limit
+        assert bound is not None
+        value = bound.above if bound.above is not None else bound.below
+        assert value is not None
+        assert limit == pytest.approx(100 * value if bound.per_rated_power else value), name
+        assert priority == told[name].policy.priority, name
 
 
 @boards
@@ -175,7 +188,7 @@ def test_values_have_the_unit_of_their_field(board: Board) -> None:
         plain = re.match(r'SELECT (?:\w+\("v"\) FROM \(SELECT mean\("(\w+)"\) AS|\w+\("(\w+)"\)) ', query.text)
         if query.table or plain is None:
             continue
-        field = (plain[1] or plain[2]).removesuffix("_mean").removesuffix("_setpoint")
+        field = re.sub("_(mean|min|max|setpoint)$", "", plain[1] or plain[2])
         unit = field.rsplit("_", 1)[-1]
         if field != "v" and unit in UNITS and "/ 60" not in query.text:
             shown = panel.body["fieldConfig"]["defaults"]["unit"]

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from dashboards.grafana.board import HALL, SITE, Board, Heading, Link
 from dashboards.grafana.look import HIGH, MEDIUM, PRIORITIES, PRIORITY, steps
-from dashboards.grafana.panels import Column, bars, number, table, trend
+from dashboards.grafana.panels import Column, number, table, trend
 from dashboards.grafana.queries import Query, Read, chosen, total
 
 ALERTMANAGER = "DCIM alarms"
@@ -45,7 +45,7 @@ def _standing() -> Query:
         }.items()
     )
     return Query(
-        'SELECT "priority", "state", "title", "stood", "by", "id" FROM '
+        'SELECT "priority", "state", "title", "asset", "stood", "by", "id" FROM '
         f'(SELECT {inner} FROM "alarm" WHERE {_SCOPE} AND $timeFilter GROUP BY {_WHICH}) WHERE "open" > 0',
         tuple(Read("alarm", field, {}) for field in ("open", "priority", "state", "title", "stood_s", "by", "id")),
         table=True,
@@ -93,18 +93,17 @@ BOARD = Board(
         number(
             "Standing, by priority",
             "Alarms whose condition stands or waits for somebody, without those that are shelved or hidden by design.",
-            "short",
+            "locale",
             *_COUNTS,
             width=12,
             decimals=0,
             colors=_COLORS,
-            spark=False,
             every="1m",
         ),
         number(
             "Not acknowledged",
             "Of these, how many nobody has acknowledged.",
-            "short",
+            "locale",
             total("alarm_count", "unacknowledged", scope=_SCOPE, of=["site", "hall", "priority"]),
             decimals=0,
             thresholds=steps((1, HIGH)),
@@ -113,19 +112,17 @@ BOARD = Board(
         number(
             "Put aside",
             "Shelved or taken out of service by a person, with a reason.",
-            "short",
+            "locale",
             total("alarm_count", "aside", scope=_SCOPE, of=["site", "hall", "priority"]),
             decimals=0,
-            spark=False,
             every="1m",
         ),
         number(
             "Hidden by design",
             "Consequences of something that stands, of work that goes on, or of equipment that is off; of all sites.",
-            "short",
+            "locale",
             total("alarm_hidden", "suppressed", scope="", of=[]),
             decimals=0,
-            spark=False,
             every="1m",
         ),
         table(
@@ -138,7 +135,7 @@ BOARD = Board(
                 "asset": Column("Asset", width=160),
                 "stood": Column("Stands for", "s", 0, width=130),
                 "by": Column("Acknowledged by", width=150),
-                "id": Column("Id", width=120),
+                "id": Column("Id", hidden=True),
             },
             _standing(),
             sort="priority",
@@ -199,10 +196,9 @@ BOARD = Board(
         number(
             "Activations",
             "In the time of the board.",
-            "short",
+            "locale",
             _event('sum("activated")', "activations", '"seq" > 0', "activated"),
             decimals=0,
-            spark=False,
             nothing="none",
             calc="lastNotNull",
         ),
@@ -212,20 +208,19 @@ BOARD = Board(
             "s",
             _event('mean("answered_s")', "answered", '"seq" > 0', "answered_s"),
             decimals=0,
-            spark=False,
             nothing="none",
         ),
-        bars(
+        table(
             "Activations by rule",
             "The rules with the most activations in the time of the board. The ten worst should be 1 to 5 % of all.",
-            "short",
+            {"rule": Column("Rule"), "sum": Column("Activations", decimals=0)},
             Query(
                 f'SELECT sum("activated") FROM "alarm" WHERE {_SCOPE} AND "seq" > 0 AND $timeFilter GROUP BY "rule"',
                 (Read("alarm", "activated", {}),),
-                "$tag_rule",
+                table=True,
                 alone=False,
             ),
-            decimals=0,
+            sort="sum",
             width=16,
             height=10,
         ),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link
-from dashboards.grafana.look import CRITICAL, HIGH, SECOND, steps
+from dashboards.grafana.look import MEDIUM, SECOND, steps
 from dashboards.grafana.panels import Column, bars, number, table, trend
 from dashboards.grafana.queries import Query, Read, Source, chosen, latest, over, ratio, total
 
 _SCOPE = chosen("site", "hall", "row")
 _MINUTES = Source.MINUTES
 _STEP = "5m"
-_LOAD = steps((80, HIGH), (95, CRITICAL))
 _POWER = total("rack", "power_kw_mean", scope=_SCOPE, of=["rack"], alias="racks", source=_MINUTES)
 _PEAK = total(
     "rack",
@@ -58,8 +58,7 @@ BOARD = Board(
                 source=_MINUTES,
             ),
             decimals=0,
-            thresholds=_LOAD,
-            spark=False,
+            thresholds=limits.OF_RATING,
         ),
         number(
             "Power now, of rating",
@@ -67,7 +66,7 @@ BOARD = Board(
             "percent",
             ratio("rack", "power_kw_mean", "rated_power_kw", scope=_SCOPE, of=["rack"], times=100, source=_MINUTES),
             decimals=0,
-            thresholds=_LOAD,
+            thresholds=limits.OF_RATING,
             every=_STEP,
         ),
         number(
@@ -94,7 +93,6 @@ BOARD = Board(
                 source=_MINUTES,
             ),
             decimals=0,
-            spark=False,
         ),
         number(
             "GPU utilization, mean",
@@ -106,7 +104,6 @@ BOARD = Board(
                 source=_MINUTES,
             ),
             decimals=0,
-            spark=False,
         ),
         number(
             "Cooling, of rating",
@@ -114,7 +111,7 @@ BOARD = Board(
             "percent",
             ratio("totals", "heat_kw", "cdus_rated_kw", scope=chosen("site", "hall"), of=["site", "hall"], times=100),
             decimals=0,
-            thresholds=_LOAD,
+            thresholds=steps((100, MEDIUM)),
             every=_STEP,
         ),
         Heading("Power"),
@@ -147,7 +144,7 @@ BOARD = Board(
             ),
             low=0,
             high=100,
-            thresholds=_LOAD,
+            thresholds=limits.OF_RATING,
             every=_STEP,
         ),
         bars(
@@ -162,7 +159,7 @@ BOARD = Board(
             ),
             decimals=0,
             high=100,
-            thresholds=_LOAD,
+            thresholds=limits.OF_RATING,
             width=12,
             height=11,
         ),

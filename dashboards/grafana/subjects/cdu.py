@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, ONE_CDU, SITE, Board, Heading, board_link, of_the_first
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, SECOND, below, steps
 from dashboards.grafana.panels import Column, number, table, trend
@@ -66,7 +67,7 @@ BOARD = Board(
             "celsius",
             _side("liquid_temperature_c", "secondary", "supply", ""),
             decimals=1,
-            thresholds=steps((60, HIGH), (65, CRITICAL)),
+            thresholds=limits.LOOP_SUPPLY,
             every=_STEP,
         ),
         number(
@@ -95,7 +96,6 @@ BOARD = Board(
             over("cdu", "leak_detect", scope=_SCOPE, how="max", fill="previous"),
             mappings=LEAK,
             thresholds=steps((1, CRITICAL)),
-            spark=False,
             every="2m",
         ),
         number(
@@ -103,7 +103,6 @@ BOARD = Board(
             "Whether make-up water runs. Every start that nobody ordered is a litre somewhere.",
             "none",
             over("cdu", "pump_speed_state", scope=_SCOPE, where={"area": "Fill"}, how="max", fill="previous"),
-            spark=False,
             decimals=0,
             thresholds=steps((1, MEDIUM)),
             every="2m",
@@ -146,7 +145,7 @@ BOARD = Board(
             _side("liquid_pressure_kpa", "secondary", "supply", "supply"),
             _side("liquid_pressure_kpa", "secondary", "return", "return"),
             colors={"supply": _COLD, "return": _WARM},
-            thresholds=below(50, HIGH),
+            thresholds=limits.under("return-pressure-low"),
             every=_STEP,
         ),
         Heading("Pumps, valve, exchanger"),
@@ -171,7 +170,7 @@ BOARD = Board(
         trend(
             "UA of the exchanger",
             "Heat / logarithmic mean temperature difference. 15 % under its usual value at the same flows: fouling.",
-            "suffix: kW/K",
+            "suffix:kW/K",
             _UA,
             decimals=1,
             every="30s",
@@ -188,7 +187,7 @@ BOARD = Board(
                 alias="filter",
             ),
             low=0,
-            thresholds=steps((60, HIGH)),
+            thresholds=limits.above("filter-restricted"),
             every=_STEP,
         ),
         Heading("Evidence of leaks"),
@@ -232,7 +231,7 @@ BOARD = Board(
         trend(
             "Conductivity",
             "Of the coolant. Drifting over days: facility water comes in through the exchanger.",
-            "suffix: µS/cm",
+            "suffix:µS/cm",
             over("cdu", "liquid_conductivity_us_cm", scope=_SCOPE, alias="conductivity"),
             every="1m",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.grafana.board import HALL, SITE, Board, Heading, Variable
 from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, SECOND, YES_NO, below, steps
-from dashboards.grafana.panels import Column, bars, number, table, trend
+from dashboards.grafana.panels import Column, number, table, trend
 from dashboards.grafana.queries import Query, Read, chosen, latest, over, ratio, values
 
 SOURCE = Variable("source", "Source", values("source", "source"))
@@ -47,7 +47,7 @@ BOARD = Board(
         number(
             "Stale points",
             "Not heard for 250 s.",
-            "short",
+            "locale",
             Query(
                 f'SELECT sum("v") FROM (SELECT last("stale") AS "v" FROM "coverage" WHERE {_SCOPE} AND $timeFilter '
                 'GROUP BY time($__interval), "site", "hall" fill(none)) WHERE $timeFilter '
@@ -61,7 +61,7 @@ BOARD = Board(
         number(
             "Ledger balance",
             "Items unaccounted for. Anything but 0 is a defect of this service: please report it.",
-            "short",
+            "locale",
             over("ledger", "balance", scope=_SOURCES, how="max", alias="most"),
             over("ledger", "balance", scope=_SOURCES, how="min", alias="least"),
             decimals=0,
@@ -72,7 +72,6 @@ BOARD = Board(
                     {"color": CRITICAL, "value": 0.5},
                 ]
             },
-            spark=False,
             every="1m",
         ),
         number(
@@ -87,7 +86,7 @@ BOARD = Board(
         number(
             "Waits for InfluxDB",
             "Readings that are safe on this machine's disk and not in InfluxDB yet.",
-            "short",
+            "locale",
             over("spool", "waiting", scope="", how="last"),
             decimals=0,
             thresholds=steps((1_000_000, MEDIUM)),
@@ -196,18 +195,17 @@ BOARD = Board(
             sort="received",
             width=14,
         ),
-        bars(
+        table(
             "Rejected, by reason",
             "Items put aside since the account began; docs/ledger.md says what each reason means.",
-            "short",
+            {"reason": Column("Reason"), "sum": Column("Items", decimals=0, thresholds=steps((1, MEDIUM)))},
             Query(
                 'SELECT sum("v") FROM (SELECT last("rejected") AS "v" FROM "reject" WHERE '
                 f'{_SOURCES} AND $timeFilter GROUP BY "source", "reason") GROUP BY "reason"',
                 (Read("reject", "rejected", {}),),
-                "$tag_reason",
+                table=True,
             ),
-            decimals=0,
-            thresholds=steps((1, MEDIUM)),
+            sort="sum",
             width=10,
             height=9,
         ),
@@ -228,18 +226,17 @@ BOARD = Board(
             width=14,
             height=11,
         ),
-        bars(
+        table(
             "Faults on connections",
             "Since the account began, by kind.",
-            "short",
+            {"fault": Column("Kind"), "sum": Column("Items", decimals=0, thresholds=steps((1, MEDIUM)))},
             Query(
                 'SELECT sum("v") FROM (SELECT last("faults") AS "v" FROM "fault" WHERE '
                 f'{_SOURCES} AND $timeFilter GROUP BY "source", "fault") GROUP BY "fault"',
                 (Read("fault", "faults", {}),),
-                "$tag_fault",
+                table=True,
             ),
-            decimals=0,
-            thresholds=steps((1, MEDIUM)),
+            sort="sum",
             width=10,
             height=11,
         ),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, RACKS, ROW, SITE, Board, Heading, board_link
-from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, SECOND, steps
+from dashboards.grafana.look import CRITICAL, HIGH, SECOND, steps
 from dashboards.grafana.panels import Column, number, table, trend
-from dashboards.grafana.queries import Query, Read, chosen, over, total
+from dashboards.grafana.queries import Query, Read, Source, chosen, over, total
 
 _SCOPE = chosen("site", "hall", "row", rack="racks")
 _STEP = "10s"
-_HOT = steps((82, MEDIUM), (87, HIGH), (89, CRITICAL))
+_MINUTES = Source.MINUTES
+"""For trends: a fleet has a thousand GPUs and more, and a second of each is read for no line."""
 _HELD = {
     "power cap (software)": "gpu_software_power_cap_time_s",
     "heat (software)": "gpu_software_thermal_slowdown_time_s",
@@ -52,7 +54,7 @@ BOARD = Board(
             "celsius",
             over("gpu", "gpu_temperature_c", scope=_SCOPE, how="max"),
             decimals=0,
-            thresholds=_HOT,
+            thresholds=limits.GPU_HEAT,
             every=_STEP,
         ),
         number(
@@ -95,7 +97,7 @@ BOARD = Board(
         number(
             "GPUs that do not report",
             "Of the halls that are chosen: GPUs whose power was not heard within the last 250 s.",
-            "short",
+            "locale",
             Query(
                 'SELECT sum("k") - sum("r") FROM (SELECT mean("gpus") AS "k", mean("gpus_reporting") AS "r" FROM '
                 f'"totals" WHERE {chosen("site", "hall")} AND $timeFilter GROUP BY time($__interval), "site", "hall" '
@@ -109,30 +111,31 @@ BOARD = Board(
         Heading("Temperature and power"),
         trend(
             "Temperatures",
-            "Hottest, 95 of 100, mean.",
+            "Hottest, 95 of 100, mean; of minutes, and so some minutes late.",
             "celsius",
-            over("gpu", "gpu_temperature_c", scope=_SCOPE, how="max", alias="hottest"),
+            over("gpu", "gpu_temperature_c_max", scope=_SCOPE, how="max", alias="hottest", source=_MINUTES),
             over(
                 "gpu",
-                "gpu_temperature_c",
+                "gpu_temperature_c_mean",
                 scope=_SCOPE,
-                expression='percentile("gpu_temperature_c", 95)',
+                expression='percentile("gpu_temperature_c_mean", 95)',
                 alias="95 of 100",
+                source=_MINUTES,
             ),
-            over("gpu", "gpu_temperature_c", scope=_SCOPE, alias="mean"),
+            over("gpu", "gpu_temperature_c_mean", scope=_SCOPE, alias="mean", source=_MINUTES),
             colors={"hottest": SECOND, "95 of 100": "#98a2ab", "mean": "#7d8c99"},
-            thresholds=_HOT,
-            every=_STEP,
+            thresholds=limits.GPU_HEAT,
+            every="1m",
         ),
         trend(
             "Memory temperatures",
-            "Hottest and mean.",
+            "Hottest and mean, of minutes.",
             "celsius",
-            over("gpu", "gpu_memory_temperature_c", scope=_SCOPE, how="max", alias="hottest"),
-            over("gpu", "gpu_memory_temperature_c", scope=_SCOPE, alias="mean"),
+            over("gpu", "gpu_memory_temperature_c_max", scope=_SCOPE, how="max", alias="hottest", source=_MINUTES),
+            over("gpu", "gpu_memory_temperature_c_mean", scope=_SCOPE, alias="mean", source=_MINUTES),
             colors={"hottest": SECOND, "mean": "#7d8c99"},
             thresholds=steps((95, HIGH)),
-            every=_STEP,
+            every="1m",
         ),
         trend(
             "Power by rack",
@@ -146,7 +149,7 @@ BOARD = Board(
             "Thermal resistance by rack",
             "Mean of (GPU − supply) / power of each rack's GPUs that work at 30 % of their limit or more. One rack "
             "that leaves the others: its flow, its air, its interface material.",
-            "suffix: K/W",
+            "suffix:K/W",
             over("circuit", "resistance_mean_k_w", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
             decimals=4,
             every="1m",
@@ -165,12 +168,12 @@ BOARD = Board(
         ),
         trend(
             "SM clocks",
-            "Mean and lowest.",
-            "suffix: MHz",
-            over("gpu", "gpu_sm_clock_mhz", scope=_SCOPE, alias="mean"),
-            over("gpu", "gpu_sm_clock_mhz", scope=_SCOPE, how="min", alias="lowest"),
+            "Mean and lowest, of minutes.",
+            "suffix:MHz",
+            over("gpu", "gpu_sm_clock_mhz_mean", scope=_SCOPE, alias="mean", source=_MINUTES),
+            over("gpu", "gpu_sm_clock_mhz_min", scope=_SCOPE, how="min", alias="lowest", source=_MINUTES),
             colors={"mean": "#7d8c99", "lowest": SECOND},
-            every=_STEP,
+            every="1m",
         ),
         Heading("Which ones"),
         table(
@@ -179,7 +182,7 @@ BOARD = Board(
             {
                 "asset": Column("GPU"),
                 "rack": Column("Rack", link=board_link("dcim-rack", rack="${__value.raw}")),
-                "temperature": Column("Temperature", "celsius", 0, _HOT),
+                "temperature": Column("Temperature", "celsius", 0, limits.GPU_HEAT),
             },
             _top("gpu_temperature_c", "temperature", 20),
             width=12,

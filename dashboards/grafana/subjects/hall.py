@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, ROW, SITE, Board, Heading, board_link, of_the_first
-from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, steps
+from dashboards.grafana.look import LEAK
 from dashboards.grafana.panels import Column, history, number, table, trend
-from dashboards.grafana.queries import OF_RATING, chosen, latest, over
+from dashboards.grafana.queries import OF_RATING, Query, Read, chosen, latest, over
 
 _SCOPE = chosen("site", "hall", "row")
 _STEP = "1m"
-_LOAD = steps((80, HIGH), (95, CRITICAL))
-_WARM = steps((60, HIGH), (65, CRITICAL))
-_HOT = steps((82, MEDIUM), (87, HIGH), (89, CRITICAL))
+_HOTTEST = Query(
+    'SELECT max("v") AS "hottest" FROM (SELECT last("gpu_temperature_c") AS "v" FROM "gpu" '
+    f'WHERE {_SCOPE} AND $timeFilter GROUP BY "asset", "rack") GROUP BY "rack"',
+    (Read("gpu", "gpu_temperature_c", {}),),
+    table=True,
+)
+"""Of each rack, the greatest of its GPUs' newest temperatures."""
 
 BOARD = Board(
     uid="dcim-hall",
@@ -45,8 +50,7 @@ BOARD = Board(
             decimals=0,
             low=0,
             high=100,
-            thresholds=_LOAD,
-            spark=False,
+            thresholds=limits.OF_RATING,
             every="2m",
             background=True,
         ),
@@ -59,8 +63,7 @@ BOARD = Board(
             width=12,
             height=8,
             decimals=0,
-            thresholds=_HOT,
-            spark=False,
+            thresholds=limits.GPU_HEAT,
             every="10s",
             background=True,
         ),
@@ -72,12 +75,12 @@ BOARD = Board(
                 "row": Column("Row", width=70),
                 "power": Column("Power", "kwatt", 1),
                 "rated": Column("Rated", "kwatt", 0),
-                "supply": Column("Supply", "celsius", 1, _WARM),
+                "supply": Column("Supply", "celsius", 1, limits.RACK_SUPPLY),
                 "return": Column("Return", "celsius", 1),
                 "flow": Column("Flow", "flowlpm", 0),
                 "drop": Column("Pressure drop", "pressurekpa", 0),
                 "valve": Column("Valve", "percent", 0),
-                "hottest": Column("Hottest GPU", "celsius", 0, _HOT),
+                "hottest": Column("Hottest GPU", "celsius", 0, limits.GPU_HEAT),
                 "leak": Column("Leak", mappings=LEAK),
             },
             latest(
@@ -95,7 +98,7 @@ BOARD = Board(
                 scope=_SCOPE,
                 by=["rack", "row"],
             ),
-            latest("gpu", {"hottest": "gpu_temperature_c"}, scope=_SCOPE, by=["rack"], how="max"),
+            _HOTTEST,
             join="rack",
             sort="rack",
             descending=False,
@@ -115,7 +118,7 @@ BOARD = Board(
                 expression=OF_RATING,
                 fields=["rated_power_kw"],
             ),
-            thresholds=_LOAD,
+            thresholds=limits.OF_RATING,
             every="5m",
         ),
         trend(
@@ -132,7 +135,7 @@ BOARD = Board(
             "branch or with a sensor.",
             "celsius",
             over("rack", "liquid_supply_temperature_c", scope=_SCOPE, by=["rack"], alias="$tag_rack"),
-            thresholds=_WARM,
+            thresholds=limits.RACK_SUPPLY,
             every="10s",
         ),
         trend(
@@ -156,7 +159,7 @@ BOARD = Board(
             "The greatest GPU temperature of each rack.",
             "celsius",
             over("gpu", "gpu_temperature_c", scope=_SCOPE, by=["rack"], how="max", alias="$tag_rack"),
-            thresholds=_HOT,
+            thresholds=limits.GPU_HEAT,
             every="10s",
         ),
     ],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, SITE, Board, Heading, Variable, board_link
-from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, steps
+from dashboards.grafana.look import MEDIUM, steps
 from dashboards.grafana.panels import Column, bars, number, table, trend
 from dashboards.grafana.queries import Query, Read, chosen, latest, over, total, values
 
 METER = Variable("meter", "Meter", values("asset", "feed", chosen("site", "hall")))
 _SCOPE = chosen("site", "hall")
 _METERS = chosen("site", "hall", asset="meter")
-_LOAD = steps((75, MEDIUM), (80, HIGH), (95, CRITICAL))
-_LOST = steps((90, HIGH), (100, CRITICAL))
+_LOST = steps((100, MEDIUM))
 
 BOARD = Board(
     uid="dcim-power",
@@ -34,7 +34,7 @@ BOARD = Board(
             "percent",
             over("feed", "load_pct", scope=_SCOPE, how="max"),
             decimals=0,
-            thresholds=_LOAD,
+            thresholds=limits.FEED_LOAD,
             every="1m",
         ),
         number(
@@ -85,7 +85,7 @@ BOARD = Board(
             "percent",
             over("feed", "load_pct", scope=_METERS, by=["asset"], alias="$tag_asset"),
             low=0,
-            thresholds=_LOAD,
+            thresholds=limits.FEED_LOAD,
             every="1m",
         ),
         trend(
@@ -149,7 +149,7 @@ BOARD = Board(
                 "power": Column("Power", "kwatt", 1),
                 "current": Column("Fullest phase", "amp", 0),
                 "most": Column("Limit", "amp", 0),
-                "load": Column("Load", "percent", 0, _LOAD),
+                "load": Column("Load", "percent", 0, limits.FEED_LOAD),
             },
             latest(
                 "feed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, ONE_RACK, ROW, SITE, Board, Heading, board_link, of_the_first
 from dashboards.grafana.look import CRITICAL, HIGH, LEAK, MEDIUM, SECOND, below, steps
 from dashboards.grafana.panels import Column, number, table, trend
@@ -10,8 +11,6 @@ from dashboards.grafana.subjects.heat import HEAT, HEAT_FIELDS
 
 _SCOPE = chosen(*PLACE)
 _STEP = "10s"
-_LOAD = steps((80, HIGH), (95, CRITICAL))
-_HOT = steps((82, MEDIUM), (87, HIGH), (89, CRITICAL))
 
 BOARD = Board(
     uid="dcim-rack",
@@ -28,7 +27,7 @@ BOARD = Board(
             "percent",
             over("rack", "power_kw", scope=_SCOPE, expression=OF_RATING, fields=["rated_power_kw"]),
             decimals=0,
-            thresholds=_LOAD,
+            thresholds=limits.OF_RATING,
             every="2m",
         ),
         number(
@@ -38,7 +37,7 @@ BOARD = Board(
             "percent",
             over("failover", "load_pct", scope=_SCOPE, how="max"),
             decimals=0,
-            thresholds=steps((90, HIGH), (100, CRITICAL)),
+            thresholds=steps((100, MEDIUM)),
             every="1m",
         ),
         number(
@@ -54,7 +53,7 @@ BOARD = Board(
             "celsius",
             over("gpu", "gpu_temperature_c", scope=_SCOPE, how="max"),
             decimals=0,
-            thresholds=_HOT,
+            thresholds=limits.GPU_HEAT,
             every=_STEP,
         ),
         number(
@@ -64,7 +63,6 @@ BOARD = Board(
             over("rack", "leak_detect", scope=_SCOPE, how="max", fill="previous"),
             mappings=LEAK,
             thresholds=steps((1, CRITICAL)),
-            spark=False,
             every="2m",
         ),
         Heading("Power"),
@@ -82,7 +80,7 @@ BOARD = Board(
             "percent",
             over("feed", "load_pct", scope=_SCOPE, by=["asset"], alias="$tag_asset"),
             low=0,
-            thresholds=_LOAD,
+            thresholds=limits.FEED_LOAD,
             every="1m",
         ),
         Heading("Liquid"),
@@ -138,14 +136,14 @@ BOARD = Board(
             over("gpu", "gpu_temperature_c", scope=_SCOPE, alias="mean"),
             over("gpu", "gpu_temperature_c", scope=_SCOPE, how="min", alias="coolest"),
             colors={"hottest": SECOND, "mean": "#7d8c99", "coolest": "#6d8296"},
-            thresholds=_HOT,
+            thresholds=limits.GPU_HEAT,
             every=_STEP,
         ),
         trend(
             "Thermal resistance of the GPUs",
             "(GPU − supply) / power: mean and greatest of those that work at 30 % of their limit or more. Rising at "
             "steady flow means ageing interface material, or a branch that clogs.",
-            "suffix: K/W",
+            "suffix:K/W",
             over("circuit", "resistance_mean_k_w", scope=_SCOPE, alias="mean"),
             over("circuit", "resistance_max_k_w", scope=_SCOPE, how="max", alias="greatest"),
             colors={"mean": "#7d8c99", "greatest": SECOND},
@@ -157,12 +155,12 @@ BOARD = Board(
             "Newest values, hottest first.",
             {
                 "asset": Column("GPU", width=200),
-                "temperature": Column("Temperature", "celsius", 0, _HOT),
+                "temperature": Column("Temperature", "celsius", 0, limits.GPU_HEAT),
                 "memory": Column("Memory", "celsius", 0, steps((95, HIGH))),
-                "power": Column("Power", "kwatt", 2),
-                "limit": Column("Limit", "kwatt", 2),
+                "power": Column("Power", "suffix:kW", 2),
+                "limit": Column("Limit", "suffix:kW", 2),
                 "used": Column("Utilization", "percent", 0, bar=(0, 100)),
-                "clock": Column("SM clock", "suffix: MHz", 0),
+                "clock": Column("SM clock", "suffix:MHz", 0),
                 "xid": Column("Last XID", decimals=0, thresholds=steps((1, HIGH))),
             },
             latest(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dashboards.grafana import limits
 from dashboards.grafana.board import HALL, SITE, Board, Heading, board_link
-from dashboards.grafana.look import CRITICAL, HIGH, MEDIUM, PRIORITIES, SECOND, below, steps
+from dashboards.grafana.look import HIGH, MEDIUM, PRIORITIES, SECOND, below, steps
 from dashboards.grafana.panels import Column, bars, number, table, trend
 from dashboards.grafana.queries import chosen, latest, ratio, total
 from dashboards.grafana.subjects.heat import KW_PER_LPM_K
@@ -34,12 +35,11 @@ BOARD = Board(
             "Alarms that stand",
             "Alarms whose condition stands or waits for somebody, by priority; shelved ones and those that the design "
             "hides do not count. Told once a minute.",
-            "short",
+            "locale",
             *_ALARMS,
             width=8,
             decimals=0,
             colors=_COLORS,
-            spark=False,
             every=_STEP,
         ),
         number("IT power", "Sum of what the racks draw, as their meters say it.", "kwatt", _POWER, every=_STEP),
@@ -139,7 +139,7 @@ BOARD = Board(
         ),
         bars(
             "Power of rating, by hall",
-            "What the racks of a hall draw of what they are rated for. 80 % is the continuous limit of breakers.",
+            "What the racks of a hall draw of what they are rated for.",
             "percent",
             ratio(
                 "totals",
@@ -153,8 +153,9 @@ BOARD = Board(
             ),
             width=12,
             height=7,
+            decimals=0,
             high=100,
-            thresholds=steps((80, HIGH), (95, CRITICAL)),
+            thresholds=limits.OF_RATING,
             every=_STEP,
         ),
     ],
