@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dashboards.grafana.build import BOARDS, bodies
 from dashboards.grafana.sources import Places
 from dcim.core.times import now
 from tests import grafana, influx_real
-from tests.boards import fill
+from tests.boards import Filled, fill
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE_MS = 120_000
@@ -38,17 +39,28 @@ def times() -> Iterator[str]:
     if not grafana.REAL_URL or not influx_real.URL:
         pytest.skip(f"{grafana.WHY_NOT}, and DCIM_TEST_INFLUX_URL one over which")
     span = timedelta(minutes=20)
-    filled = fill((now() - span - timedelta(seconds=60)).replace(microsecond=0), span)
-    with influx_real.Buckets() as buckets:
-        for content, suffix in ((filled.readings, ""), (filled.minutes, "_1m")):
-            told = content.splitlines(keepends=True)
-            for at in range(0, len(told), 20_000):
-                buckets.write("".join(told[at : at + 20_000]), suffix)
-        service = os.environ.get("DCIM_TEST_SERVICE_URL", "http://127.0.0.1:8080")
-        grafana.bring(Places(buckets.place.url, buckets.name, service), buckets.place.token())
-        yield "&".join(
-            f"{key}={round(at.timestamp() * 1000)}" for key, at in (("from", filled.start), ("to", filled.end))
-        )
+    buckets = influx_real.Buckets()
+    # Apart, for in this thread the browser's event loop runs.
+    with ThreadPoolExecutor(1) as apart:
+        filled = apart.submit(fill, (now() - span - timedelta(seconds=60)).replace(microsecond=0), span).result()
+        apart.submit(buckets.__enter__).result()
+        try:
+            apart.submit(bring, buckets, filled).result()
+            yield "&".join(
+                f"{key}={round(at.timestamp() * 1000)}" for key, at in (("from", filled.start), ("to", filled.end))
+            )
+        finally:
+            apart.submit(buckets.__exit__).result()
+
+
+def bring(buckets: influx_real.Buckets, filled: Filled) -> None:
+    """What the hall has said into InfluxDB, and data sources and boards into Grafana."""
+    for content, suffix in ((filled.readings, ""), (filled.minutes, "_1m")):
+        told = content.splitlines(keepends=True)
+        for at in range(0, len(told), 20_000):
+            buckets.write("".join(told[at : at + 20_000]), suffix)
+    service = os.environ.get("DCIM_TEST_SERVICE_URL", "http://127.0.0.1:8080")
+    grafana.bring(Places(buckets.place.url, buckets.name, service), buckets.place.token())
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
