@@ -31,9 +31,10 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever opens a page is a browser test."""
+    """Whatever opens a page is a browser test, and a browser takes its time."""
     for item in items:
         if Path(__file__).parent in item.path.parents and "console" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.browser)
             if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="needs chromium on the PATH"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from dcim.app.settings import Store
 from dcim.core.errors import Transient
@@ -38,6 +39,7 @@ async def account(hall: Inside, since: str = "account") -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_each_codec_has_its_share_and_the_pace_is_told() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(FLOW, rack_value("RackLiquidFlow", 12, ago_s=2), gpus(), ("BMS/v1/nothing", b"?"))
@@ -56,6 +58,7 @@ def test_each_codec_has_its_share_and_the_pace_is_told() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_the_account_outlives_the_service_and_the_start_is_counted_too(tmp_path: Path) -> None:
     store = Store(path=tmp_path / "telemetry.duckdb")
     first: dict[str, Any] = {}
@@ -80,6 +83,7 @@ def test_the_account_outlives_the_service_and_the_start_is_counted_too(tmp_path:
     inside(after, store=store)
 
 
+@pytest.mark.slow
 def test_a_damaged_account_is_set_aside_and_counting_starts_anew(tmp_path: Path) -> None:
     store = Store(path=tmp_path / "telemetry.duckdb")
     told: set[str] = set()
@@ -104,6 +108,7 @@ def test_a_damaged_account_is_set_aside_and_counting_starts_anew(tmp_path: Path)
     assert [Path(file).read_bytes() for file in told] == [b"gnawed at"]
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_server_behind_the_store_is_told() -> None:
     waiting = Backlog(
         waiting=7, bytes=850, bytes_max=1_000, oldest_us=to_us(now()) - 90 * SECOND_US, forwarded=5, overtaken=2,
@@ -132,6 +137,7 @@ def test_what_waits_for_a_server_behind_the_store_is_told() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_way_is_told_until_it_is_gone() -> None:
     async def scenario(hall: Inside) -> None:
         intake = hall.service.intake

@@ -7,6 +7,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from dcim.core.times import now
 from tests.contract.inside import LEAK_WORDS, Inside, inside, metadata, rack_metadata, rack_value, value
 
@@ -41,6 +43,7 @@ async def do(hall: Inside, alarm: dict[str, Any], verb: str, status: int = 200, 
     return answer.json()
 
 
+@pytest.mark.slow
 def test_what_people_do_is_done_once_and_kept_for_good() -> None:
     async def scenario(hall: Inside) -> None:
         alarm = (await wet(hall, "R1"))["R1"]
@@ -91,6 +94,7 @@ def test_what_people_do_is_done_once_and_kept_for_good() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_of_two_operators_the_second_is_told_what_has_changed() -> None:
     async def scenario(hall: Inside) -> None:
         alarm = (await wet(hall, "R1"))["R1"]
@@ -106,6 +110,7 @@ def test_of_two_operators_the_second_is_told_what_has_changed() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_meant_is_refused_with_its_field() -> None:
     async def scenario(hall: Inside) -> None:
         alarm = (await wet(hall, "R1"))["R1"]
@@ -131,6 +136,7 @@ def test_what_cannot_be_meant_is_refused_with_its_field() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_many_are_acknowledged_at_once_but_nothing_that_nobody_has_seen() -> None:
     async def scenario(hall: Inside) -> None:
         found = await wet(hall, "R1", "R2")
@@ -168,6 +174,7 @@ def test_many_are_acknowledged_at_once_but_nothing_that_nobody_has_seen() -> Non
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_work_hides_what_begins_there_and_is_on_record_but_hides_no_rope() -> None:
     power = rack_metadata("RackPower", engUnit="kW")  # over its rating of 120 kW: an alarm of its own, after 60 s
 
@@ -210,6 +217,7 @@ def test_work_hides_what_begins_there_and_is_on_record_but_hides_no_rope() -> No
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_listed_where_it_is_asked_for_and_told_on_the_stream() -> None:
     status = metadata("CDU", "Status", "c/s", objectId="C1", objectName="CDU one", stateText=STATUS)
 
@@ -266,6 +274,7 @@ def test_what_is_hidden_is_listed_where_it_is_asked_for_and_told_on_the_stream()
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_the_rules_are_told_with_why_they_are_there() -> None:
     async def scenario(hall: Inside) -> None:
         told = {rule["name"]: rule for rule in await hall.get("/api/v1/rules")}
@@ -280,6 +289,7 @@ def test_the_rules_are_told_with_why_they_are_there() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_equipment_is_off_where_its_status_says_so_well_and_lately() -> None:
     from dcim.core.assets import AssetKey
 

@@ -196,6 +196,7 @@ def ask(*options: str) -> Any:
     return CliRunner().invoke(app, ["alarms", *options])
 
 
+@pytest.mark.slow
 def test_the_commands_tell_mistakes_and_what_failed(tmp_path: Path) -> None:
     file = tmp_path / "cases.toml"
     (example,) = [

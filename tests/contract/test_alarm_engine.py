@@ -425,6 +425,7 @@ def test_a_cause_masks_what_masks_others_in_whatever_order_they_are_found() -> N
     play(story)
 
 
+@pytest.mark.slow
 def test_a_silent_source_masks_a_thousand_points_of_its_site_alone_and_says_so_when_it_returns() -> None:
     kinds = frozenset({STALE, SILENT})
 

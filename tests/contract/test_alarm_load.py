@@ -113,6 +113,7 @@ def began(answer: Answer, which: int = 0) -> list[tuple[str, float, float | None
     ]
 
 
+@pytest.mark.slow
 def test_two_rule_sets_see_the_same_readings_side_by_side(tmp_path: Path) -> None:
     answer = played(tmp_path, rules=(SHIPPED, str(tmp_path / "quick.toml")))
     shipped, quick = answer.made
@@ -131,6 +132,7 @@ def test_two_rule_sets_see_the_same_readings_side_by_side(tmp_path: Path) -> Non
     assert any(f"{SUPPLY} R1" in line and "90 s" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_only_what_began_within_the_period_counts_and_what_was_before_is_known(tmp_path: Path) -> None:
     since, until = (START + timedelta(seconds=second) for second in (220, 800))
     own = {"rules": (str(tmp_path / "quick.toml"),), "since": since.isoformat(), "until": until.isoformat()}
@@ -141,6 +143,7 @@ def test_only_what_began_within_the_period_counts_and_what_was_before_is_known(t
     assert early.made[0].kpis.load.alarms == 1, "it began before, and is none of the period"
 
 
+@pytest.mark.slow
 def test_the_answer_is_data_too(tmp_path: Path) -> None:
     files = table(tmp_path)
     asked = (
@@ -163,6 +166,7 @@ def test_the_answer_is_data_too(tmp_path: Path) -> None:
     assert "2026-03-01 00:02:30 high" in shown.stdout
 
 
+@pytest.mark.slow
 def test_what_comes_later_changes_nothing_that_was_said(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     (tmp_path / "cut").mkdir()
@@ -192,6 +196,7 @@ def test_what_cannot_be_played_is_said(tmp_path: Path, change: dict[str, Any], s
         played(tmp_path, **change)
 
 
+@pytest.mark.slow
 def test_what_a_store_kept_is_played_under_the_rules_of_its_settings(tmp_path: Path) -> None:
     files = table(tmp_path)
     how = tables.mapping(files["mapping"])

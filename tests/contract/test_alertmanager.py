@@ -160,6 +160,7 @@ REFUSED: list[tuple[str, str, object]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.alertmanager
 def test_what_a_real_one_refuses_we_refuse_in_the_same_form(tmp_path: Path) -> None:
     async def scenario(pair: Pair) -> None:
@@ -189,6 +190,7 @@ def test_what_a_real_one_refuses_we_refuse_in_the_same_form(tmp_path: Path) -> N
     beside_a_real_one(tmp_path, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.alertmanager
 def test_what_a_real_one_answers_we_answer_field_by_field(tmp_path: Path) -> None:
     starts, ends = ahead(minutes=-5), ahead(minutes=20)
@@ -338,6 +340,7 @@ FILTERS = [
 # --- amtool -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.alertmanager
 def test_amtool_shows_and_silences_as_the_page_says() -> None:
     async def scenario(hall: Inside) -> None:
@@ -384,6 +387,7 @@ def test_amtool_shows_and_silences_as_the_page_says() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.alertmanager
 def test_amtool_reads_whom_alarms_go_to(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
@@ -450,6 +454,7 @@ async def states(hall: Inside, query: str = "") -> dict[str, tuple[str, list[str
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_else_answers_below_it_and_asking_changes_nothing() -> None:
     async def scenario(hall: Inside) -> None:
         await wet(hall, "R1")
@@ -472,6 +477,7 @@ def test_nothing_else_answers_below_it_and_asking_changes_nothing() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_a_shelf_of_the_console_is_a_silence_and_ends_like_one() -> None:
     async def scenario(hall: Inside) -> None:
         found = await wet(hall, "R1", "R2")
@@ -513,6 +519,7 @@ def test_a_shelf_of_the_console_is_a_silence_and_ends_like_one() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_what_the_design_hides_is_inhibited() -> None:
     async def scenario(hall: Inside) -> None:
         end = (now() + timedelta(minutes=5)).isoformat()
@@ -555,6 +562,7 @@ def test_what_follows_from_an_alarm_names_its_fingerprint() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_an_alert_from_outside_becomes_an_alarm_like_any_other() -> None:
     async def scenario(hall: Inside) -> None:
         alert = {
@@ -599,6 +607,7 @@ HOSTILE: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_alerts_are_refused_in_words_or_made_harmless() -> None:
     async def scenario(hall: Inside) -> None:
         for body, status, words in HOSTILE:
@@ -648,6 +657,7 @@ def nonsense(draw: random.Random, depth: int = 0) -> Any:
     return {draw.choice(keys): nonsense(draw, depth + 1) for _ in range(draw.randrange(6))}
 
 
+@pytest.mark.slow
 def test_no_nonsense_breaks_it() -> None:
     draw = random.Random(7)
 
@@ -668,6 +678,7 @@ def test_no_nonsense_breaks_it() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_what_stands_and_what_is_silenced_survives_a_restart(tmp_path: Path) -> None:
     journal = f"sqlite+aiosqlite:///{tmp_path}/alarms.sqlite"
     kept: dict[str, Any] = {}

@@ -39,6 +39,7 @@ async def wet(hall: Inside) -> dict[str, Any]:
     return dict(alarm)
 
 
+@pytest.mark.slow
 def test_what_there_is() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(FLOW, CDU, rack_value("RackLiquidFlow", 30))
@@ -57,6 +58,7 @@ def test_what_there_is() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_the_console_comes_compressed() -> None:
     async def scenario(hall: Inside) -> None:
         answer = await hall.client.get("/console/console.css", headers={"accept-encoding": "gzip"})
@@ -66,6 +68,7 @@ def test_the_console_comes_compressed() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_the_chart_library_comes_out_of_its_package_once() -> None:
     async def scenario(hall: Inside) -> None:
         path = "/console/lib/plotly.js"
@@ -83,6 +86,7 @@ def test_the_chart_library_comes_out_of_its_package_once() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_pages_follow_one_another_without_gap_or_overlap() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(*(rack_metadata("RackPower", rack=f"R{n:02}", engUnit="kW") for n in range(25)))
@@ -99,6 +103,7 @@ def test_pages_follow_one_another_without_gap_or_overlap() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_values_over_time() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(FLOW, *(rack_value("RackLiquidFlow", n, ago_s=100 - n) for n in range(100)))
@@ -127,6 +132,7 @@ def test_values_over_time() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_values_over_a_long_time_come_out_of_the_tiers() -> None:
     """By default readings are kept for 30 days as they came, for 180 by the minute, and then by the hour."""
 
@@ -189,6 +195,7 @@ PROBLEMS: list[tuple[str, int, str | None]] = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_a_problem_in_words() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(FLOW)
@@ -205,6 +212,7 @@ def test_what_is_wrong_is_a_problem_in_words() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_one_id_at_two_sites_has_to_be_told_apart() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(FLOW)
@@ -220,6 +228,7 @@ def test_one_id_at_two_sites_has_to_be_told_apart() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_a_wet_sensor_becomes_an_alarm_and_is_acknowledged_once() -> None:
     async def scenario(hall: Inside) -> None:
         alarm = await wet(hall)
@@ -243,6 +252,7 @@ def test_a_wet_sensor_becomes_an_alarm_and_is_acknowledged_once() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_an_acknowledgement_without_a_name_is_refused() -> None:
     async def scenario(hall: Inside) -> None:
         alarm = await wet(hall)
@@ -254,6 +264,7 @@ def test_an_acknowledgement_without_a_name_is_refused() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_the_stream_tells_what_stands_and_what_changes() -> None:
     async def scenario(hall: Inside) -> None:
         await wet(hall)
@@ -280,6 +291,7 @@ def test_the_stream_tells_what_stands_and_what_changes() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_bad_input_is_counted_by_reason_and_shown() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(
@@ -307,6 +319,7 @@ def test_bad_input_is_counted_by_reason_and_shown() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_nobody_from_elsewhere_is_answered() -> None:
     async def scenario(hall: Inside) -> None:
         answer = await hall.client.get("/api/v1/sites", headers={"Host": "evil.example"})
@@ -320,6 +333,7 @@ def test_nobody_from_elsewhere_is_answered() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_ready_only_while_every_source_can_bring_messages() -> None:
     async def scenario(hall: Inside) -> None:
         assert (await hall.get("/readyz"))["status"] == "ok"
@@ -329,6 +343,7 @@ def test_ready_only_while_every_source_can_bring_messages() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_every_parameter_and_field_of_the_api_is_described() -> None:
     async def scenario(hall: Inside) -> None:
         openapi = await hall.get("/api/v1/openapi.json")

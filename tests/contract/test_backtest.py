@@ -96,6 +96,7 @@ def test_any_separator_and_any_column_of_time(tmp_path: Path, name: str, separat
     assert answer.start == START + timedelta(seconds=200)
 
 
+@pytest.mark.slow
 def test_healthy_rows_before_it_take_the_position_away(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path, rows(), f"{number}.csv")
@@ -233,6 +234,7 @@ def _long(folder: Path) -> tuple[Path, Path]:
     return file, mapping
 
 
+@pytest.mark.slow
 def test_a_mapping_makes_points_of_a_table_and_the_service_watches_them(tmp_path: Path) -> None:
     file, mapping = _long(tmp_path)
     answer = run(Asked(file, config=mapping, stride_s=10.0), SILENT)
@@ -275,6 +277,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_recording_is_judged_by_its_truth(recorded: Path, tmp_path: Path) -> None:
     answer = run(Asked(recorded, stride_s=15.0, json=tmp_path / "a.json", picture=tmp_path / "a.svg"), SILENT)
     (burst,) = answer.kinds
@@ -291,6 +294,7 @@ def test_a_recording_is_judged_by_its_truth(recorded: Path, tmp_path: Path) -> N
     assert is_picture(tmp_path / "a.svg")
 
 
+@pytest.mark.slow
 def test_a_recording_is_read_once(recorded: Path) -> None:
     recording = simulated(recorded)
     read: list[int] = []

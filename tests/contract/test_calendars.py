@@ -67,6 +67,7 @@ def test_what_is_no_calendar_is_refused_in_words(data: bytes, why: str) -> None:
         icalendar.read(data, UTC_ZONE)
 
 
+@pytest.mark.slow
 def test_rules_that_would_take_for_ever_are_left_out_and_said() -> None:
     rule = "RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"
     dead = f"BEGIN:VEVENT\r\nUID:{{0}}\r\nDTSTART:19700101T000000Z\r\nDURATION:PT1H\r\n{rule}{{1}}\r\nEND:VEVENT\r\n"

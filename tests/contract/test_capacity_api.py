@@ -73,6 +73,7 @@ async def ready(hall: Inside) -> None:
     await asyncio.sleep(1.1)  # loads of before all was heard are kept for a second
 
 
+@pytest.mark.slow
 def test_what_a_planner_asks() -> None:
     async def scenario(hall: Inside) -> None:
         await ready(hall)
@@ -102,6 +103,7 @@ def test_what_a_planner_asks() -> None:
     inside(scenario, inventory=INVENTORY)
 
 
+@pytest.mark.slow
 def test_where_racks_fit_and_what_if() -> None:
     async def scenario(hall: Inside) -> None:
         await ready(hall)
@@ -136,6 +138,7 @@ def test_where_racks_fit_and_what_if() -> None:
     inside(scenario, inventory=INVENTORY)
 
 
+@pytest.mark.slow
 def test_the_inventory_says_who_says_what_and_where_they_differ() -> None:
     async def scenario(hall: Inside) -> None:
         await ready(hall)
@@ -154,6 +157,7 @@ def test_the_inventory_says_who_says_what_and_where_they_differ() -> None:
     inside(scenario, inventory=INVENTORY)
 
 
+@pytest.mark.slow
 def test_questions_that_cannot_be_answered() -> None:
     async def scenario(hall: Inside) -> None:
         await ready(hall)
@@ -193,6 +197,7 @@ def test_questions_that_cannot_be_answered() -> None:
     inside(scenario, inventory=INVENTORY)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_known_nothing_is_made_up() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(rack_metadata("RackPower", "R9", engUnit="kW"))
@@ -208,6 +213,7 @@ def test_where_nothing_is_known_nothing_is_made_up() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_when_cooling_flow_and_space_are_full() -> None:
     """Three weeks of two racks whose flow grows by 2 L/min a day each at a rise of 10 K; the second rack came after a
     week."""
@@ -264,6 +270,7 @@ def test_when_cooling_flow_and_space_are_full() -> None:
     inside(scenario, inventory=INVENTORY)
 
 
+@pytest.mark.slow
 def test_when_it_is_full() -> None:
     """Three weeks of two racks that grow by 0.5 kW a day each, with a daily swing that the highest hour takes out."""
 

@@ -140,6 +140,7 @@ def test_one_that_does_not_hold_is_told_and_passed_over(harm: str, tmp_path: Pat
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_one_that_tells_something_else_than_its_rows_shows(tmp_path: Path) -> None:
     """Whoever can write the file can also write the hashes; the rows still say what they say."""
 
@@ -281,6 +282,7 @@ def test_alarms_do_not_wait_for_one_and_one_that_is_not_made_is_tried_again(
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_service_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "Checkpoints", partial(Checkpoints, rows=1, pace_s=0.05))
 

@@ -150,6 +150,7 @@ def test_the_recorded_pod(pod: tuple[Layout, MemoryStore]) -> None:  # noqa: F81
     assert told and all("nothing measures" in one.difference_pct.why for one in told), "five taps are never described"
 
 
+@pytest.mark.slow
 def test_over_the_api() -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)

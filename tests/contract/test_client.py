@@ -69,6 +69,7 @@ def test_types_are_those_of_the_api(typed: Any, body: type[BaseModel]) -> None:
     assert set(typed.__annotations__) == set(body.model_fields)
 
 
+@pytest.mark.slow
 def test_questions_and_tables(tmp_path: Path) -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,7 @@ async def expect_sane(hall: Inside) -> dict[str, Any]:
     return dict(account)
 
 
+@pytest.mark.slow
 def test_a_service_whose_machine_is_set_back_an_hour_while_readings_arrive() -> None:
     set_back = timedelta(0)
     clock = Clock(lambda: now() - set_back)
@@ -128,6 +130,7 @@ def test_a_service_whose_machine_is_set_back_an_hour_while_readings_arrive() -> 
     inside(scenario, clock=clock)
 
 
+@pytest.mark.slow
 def test_a_service_that_starts_on_a_machine_that_was_set_back(tmp_path: Path) -> None:
     """The restart takes the machine's time. What an earlier run wrote lies ahead of it."""
     store = Store(path=tmp_path / "telemetry.duckdb")

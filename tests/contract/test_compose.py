@@ -261,6 +261,7 @@ def test_without_a_token_the_first_start_fails(tokens: dict[str, str], tmp_path:
     assert not (tmp_path / "tokens" / "dcim" / "token").exists()
 
 
+@pytest.mark.slow
 def test_secrets_can_be_made_and_are_kept(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "influx_admin_token").write_text("mine\n")

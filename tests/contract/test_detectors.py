@@ -79,6 +79,7 @@ FULL = Full(racks=2, gpus=2)
 SMALL = Loops(racks=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_an_empty_window_is_not_health(kind: type[Any]) -> None:
     answer = made(kind).detect(EMPTY, FULL.plant, START)

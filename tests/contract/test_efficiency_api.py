@@ -63,6 +63,7 @@ def figures(answer: Any) -> dict[str, Any]:
     return {one["name"]: one for one in answer["figures"]}
 
 
+@pytest.mark.slow
 def test_efficiency_by_hand() -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)
@@ -86,6 +87,7 @@ def test_efficiency_by_hand() -> None:
     inside(scenario, **SET)
 
 
+@pytest.mark.slow
 def test_cost_and_tokens_by_hand() -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)
@@ -112,6 +114,7 @@ def test_cost_and_tokens_by_hand() -> None:
     inside(scenario, **SET)
 
 
+@pytest.mark.slow
 def test_the_yearly_report_in_its_forms() -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)
@@ -139,6 +142,7 @@ def test_the_yearly_report_in_its_forms() -> None:
     inside(scenario, **SET)
 
 
+@pytest.mark.slow
 def test_meters_behind_one_another_are_refused_as_a_boundary() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(
@@ -153,6 +157,7 @@ def test_meters_behind_one_another_are_refused_as_a_boundary() -> None:
     inside(scenario, boundaries=[{"site": "titan", "facility": ["GRID", "TAP"]}])
 
 
+@pytest.mark.slow
 def test_energy_of_jobs_and_pods() -> None:
     async def scenario(hall: Inside) -> None:
         await metered(hall)
@@ -177,6 +182,7 @@ def test_energy_of_jobs_and_pods() -> None:
     inside(scenario, **SET)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_a_problem_in_words() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(rack_metadata("RackPower", engUnit="kW"), rack_value("RackPower", 50))

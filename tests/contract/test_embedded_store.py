@@ -55,6 +55,7 @@ def count_by_instant(store: EmbeddedStore, points: int = 1000) -> dict[int, int]
 # --- one owner
 
 
+@pytest.mark.slow
 def test_second_process_is_told_who_has_the_file(store: EmbeddedStore, path: Path) -> None:
     program = (
         "import sys, pathlib; from dcim.core.errors import Permanent; from dcim.core.times import now\n"
@@ -154,6 +155,7 @@ def test_full_disk_costs_nothing_that_was_acknowledged(store: EmbeddedStore, pat
         assert count_by_instant(again) == {0: 1000, 1: 1000}
 
 
+@pytest.mark.slow
 def test_full_disk_at_a_checkpoint_breaks_the_database_and_it_mends(store: EmbeddedStore, path: Path) -> None:
     """DuckDB gives up on itself when a checkpoint fails; the next call opens it anew."""
     broken = store._root
@@ -171,6 +173,7 @@ def test_full_disk_at_a_checkpoint_breaks_the_database_and_it_mends(store: Embed
     assert store.damage is None
 
 
+@pytest.mark.slow
 def test_tiny_disk(tmp_path: Path) -> None:
     """A real full disk, where this user may mount one: at a commit, at a checkpoint, and while closing."""
     disk = tmp_path / "disk"
@@ -291,6 +294,7 @@ def test_opening_reads_no_more_than_came_since_the_newest_were_noted(
 # --- threads
 
 
+@pytest.mark.slow
 def test_readers_beside_the_writer_see_whole_batches(store: EmbeddedStore) -> None:
     points, batches, failures = 2000, 60, []
     done = threading.Event()

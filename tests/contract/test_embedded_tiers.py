@@ -155,6 +155,7 @@ def rows_in(store: EmbeddedStore, table: str) -> int:
         return int(cursor.execute(statement, [H0 + 2 * HOUR_US]).fetchall()[0][0])
 
 
+@pytest.mark.slow
 def test_what_came_late_is_gathered(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row for each point and step is left; a heap is no more than some points of an hour."""
     monkeypatch.setattr(embedded, "GATHER_ROWS", 50)
@@ -170,6 +171,7 @@ def test_what_came_late_is_gathered(store: EmbeddedStore, monkeypatch: pytest.Mo
     assert max(store._scattered.values(), default=0) < 50
 
 
+@pytest.mark.slow
 def test_what_is_stored_while_steps_are_gathered_is_in_them(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_what_is_stored_while_steps_are_gathered_is_in_them(
     expect(store, *appended)
 
 
+@pytest.mark.slow
 def test_gathering_leaves_what_is_not_rolled_up_yet(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hour that is gathered is half over; its young half is rolled up later, and once."""
     monkeypatch.setattr(embedded, "GATHER_ROWS", 20)
@@ -218,6 +221,7 @@ def test_gathering_leaves_what_is_not_rolled_up_yet(store: EmbeddedStore, monkey
     expect(store, rolled, late, young, scans(600, 1))
 
 
+@pytest.mark.slow
 def test_gathering_changes_no_answer_whatever_came(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "GATHER_ROWS", 1)
     monkeypatch.setattr(embedded, "DROP_ROWS", 2)
@@ -251,6 +255,7 @@ def test_answers_stay_the_same_while_it_is_rolled_up(store: EmbeddedStore) -> No
     assert failures == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [[0, 1, 2, 3], [1, 2, 4], [0, 400], [3], [9], []])
 @pytest.mark.parametrize(
     "places", [tiers.DENSE_MAX, 100, 0], ids=["numpy", "numpy, numbers beyond its table", "DuckDB"]
@@ -299,6 +304,7 @@ def test_what_is_dropped_just_before_a_batch_is_written_is_refused(path: Path, m
 # --- failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_upkeep_whose_end_nobody_knows(path: Path, after: bool) -> None:
     """Every commit of it in turn: of minutes, of hours, of floors, of rows that are dropped."""
@@ -329,6 +335,7 @@ def test_upkeep_whose_end_nobody_knows(path: Path, after: bool) -> None:
         expect_what_is_left(store, rows, fresh)
 
 
+@pytest.mark.slow
 def test_files_as_they_are_after_any_piece(path: Path, tmp_path: Path) -> None:
     """A copy of the files between two pieces is what a crash leaves there: nothing is lost, nothing is in it twice."""
     rows, fallen_silent = scans(0, 900), Readings.of([POINTS], [H0 + 1], [1.0], [0])
@@ -353,6 +360,7 @@ def test_files_as_they_are_after_any_piece(path: Path, tmp_path: Path) -> None:
     assert number > 4
 
 
+@pytest.mark.slow
 def test_full_disk_costs_a_piece_its_turn_and_nothing_else(store: EmbeddedStore, path: Path) -> None:
     rows = scans(0, 480)
     store.append(rows)
@@ -385,6 +393,7 @@ def test_damaged_rows_do_not_cost_the_file_when_upkeep_meets_them(
     expect(store, rows, scans(480, 1))
 
 
+@pytest.mark.slow
 def test_what_is_too_old_is_gone_from_every_answer_before_it_is_gone_from_the_disk(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +424,7 @@ def test_closed_store_keeps_nothing_up(path: Path) -> None:
 # --- pieces
 
 
+@pytest.mark.slow
 def test_pieces_are_small_however_much_there_is_to_do(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "ROLL_STEPS", 50)
     store.append(scans(0, 2_000))
@@ -461,6 +471,7 @@ update layout set version = 2;
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "booked"), [(LAYOUT_1, None), (LAYOUT_1 + LAYOUT_2, b"an account")])
 def test_file_of_an_earlier_layout_is_brought_up_to_date(path: Path, layout: str, booked: bytes | None) -> None:
     rows = scans(0, 480)

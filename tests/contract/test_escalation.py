@@ -251,6 +251,7 @@ class TestFloods:
             for row in story(name, (second, wet(name)), priority=Priority(1 + number % 4), first=number + 1)
         ]
 
+    @pytest.mark.slow
     def test_any_number_of_alarms_is_ten_threads_and_every_clear_finds_its_own(self) -> None:
         book = Book()
         rows = self.flood(5_000)
@@ -309,6 +310,7 @@ class Office(Desk):
 
 
 class TestRestarts:
+    @pytest.mark.slow
     @pytest.mark.parametrize("restart", [False, True])
     def test_a_step_is_told_once_whatever_dies(self, tmp_path: Path, restart: bool) -> None:
         async def whole() -> None:
@@ -367,6 +369,7 @@ class TestRestarts:
 
         asyncio.run(whole())
 
+    @pytest.mark.slow
     def test_a_flood_that_nobody_acknowledges_is_a_few_messages_too(self, tmp_path: Path) -> None:
         async def whole() -> None:
             office = Office(tmp_path)
@@ -384,6 +387,7 @@ class TestRestarts:
 
 
 class TestFloodAtPagerDuty:
+    @pytest.mark.slow
     def test_it_is_ten_events_and_each_incident_is_resolved(self, tmp_path: Path) -> None:
         taken: list[tuple[str, str]] = []
 

@@ -48,6 +48,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.slow
 def test_gpus_in_every_order() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(
@@ -128,6 +129,7 @@ def test_every_bit_that_holds_clocks_down_has_its_cause() -> None:
     assert mask() == 0xFC
 
 
+@pytest.mark.slow
 def test_ways_of_power_by_hand() -> None:
     async def scenario(hall: Inside) -> None:
         await ready(hall)
@@ -172,6 +174,7 @@ def loop(ago_s: float = 0.0, supply: float = 32.0) -> list[tuple[str, object]]:
     return [value("CDU", point, name, number, ago_s=ago_s) for name, (point, number) in told.items()]
 
 
+@pytest.mark.slow
 def test_an_exchanger_now_and_over_time() -> None:
     async def scenario(hall: Inside) -> None:
         about = {"objectId": "C1", "objectName": "C1", "servesId": ["R1"]}

@@ -225,6 +225,7 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 # --- what the server will never take
 
 
+@pytest.mark.slow
 def test_a_poisoned_line_in_every_batch(rig: Rig, server: InfluxFaults) -> None:
     server.malformed = lambda line: "point=#3 " in line
     server.schedule = every(3, INTERNAL)
@@ -295,6 +296,7 @@ def test_a_crash_puts_nothing_aside_twice(rig: Rig, server: InfluxFaults) -> Non
     rig.check(dead=5)
 
 
+@pytest.mark.slow
 def test_dead_letters_are_bounded_and_the_counts_go_on(
     rig: Rig, server: InfluxFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +461,7 @@ BATCHES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(BATCHES, st.lists(ANSWERS, max_size=12), st.sets(st.integers(0, 5), max_size=2))
 def test_the_books_balance(

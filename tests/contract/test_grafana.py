@@ -67,6 +67,7 @@ def test_everything_is_made_and_then_nothing_is_left_to_do() -> None:
     assert len(there.writes) == writes
 
 
+@pytest.mark.slow
 def test_what_somebody_changed_is_named_and_put_right() -> None:
     there = StandIn()
     synced(there)
@@ -240,6 +241,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[StandIn, C
     return there, run
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_does(command: tuple[StandIn, Callable[..., Any]]) -> None:
     there, run = command
     dry = run("--dry-run")

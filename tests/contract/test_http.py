@@ -13,6 +13,7 @@ from dcim.app.requests import HEAD_BYTES_MAX, Requests
 from tests.contract.inside import Inside, inside, rack_metadata
 
 
+@pytest.mark.slow
 def test_head_says_what_get_would_without_a_body() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(*(rack_metadata("RackPower", rack=f"R{n:02}", engUnit="kW") for n in range(25)))
@@ -32,6 +33,7 @@ def test_head_says_what_get_would_without_a_body() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_head_of_the_stream_has_an_end_and_leaves_no_listener() -> None:
     async def scenario(hall: Inside) -> None:
         head = await hall.client.head("/api/v1/stream")
@@ -116,6 +118,7 @@ def test_heads_of_one_connection_are_not_added_up() -> None:
     assert wire.written.count(b"HTTP/1.1 200") == 5
 
 
+@pytest.mark.slow
 def test_a_long_head_and_a_long_body_behind_it_are_taken() -> None:
     async def scenario(hall: Inside) -> None:
         long = {"X-Long": "a" * (HEAD_BYTES_MAX - 2_000), "Content-Type": "application/json"}

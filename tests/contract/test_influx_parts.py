@@ -189,6 +189,7 @@ def test_a_letter_is_put_aside_once(tmp_path: Path) -> None:
     assert [kept.message for kept in DeadLetters(tmp_path).kept()] == ["no\nsuch “thing”"] * 5
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=8), st.integers(1, 8))
 def test_letters_are_bounded_and_counted(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int) -> None:

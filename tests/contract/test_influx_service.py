@@ -51,6 +51,7 @@ async def handed_on(hall: Inside) -> dict[str, Any]:
     return dict(await hall.until(nothing_waits))
 
 
+@pytest.mark.slow
 def test_a_reading_is_written_as_what_it_is(server: InfluxFaults, tmp_path: Path) -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(rack_value("RackLiquidFlow", 11))  # waits for its metadata, and is converted with it
@@ -75,6 +76,7 @@ def test_a_reading_is_written_as_what_it_is(server: InfluxFaults, tmp_path: Path
     }
 
 
+@pytest.mark.slow
 def test_what_the_server_refuses_can_be_looked_at(server: InfluxFaults, tmp_path: Path) -> None:
     server.malformed = lambda line: "power_kw" in line
 
@@ -92,6 +94,7 @@ def test_what_the_server_refuses_can_be_looked_at(server: InfluxFaults, tmp_path
     inside(scenario, store=behind(server, tmp_path))
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_and_costs_nothing(server: InfluxFaults, tmp_path: Path) -> None:
     store = behind(server, tmp_path)
     server.schedule = lambda number, lines: told(503, "unavailable", "compacting")

@@ -85,6 +85,7 @@ def test_several_files_are_taken_in_together_and_a_wrong_one_changes_nothing(tmp
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_the_service_takes_a_changed_inventory_in_and_answers_follow(tmp_path: Path) -> None:
     file = tmp_path / "inventory.toml"
     file.write_text(RACK.format(id="R2", row="D", share=0.9))
@@ -142,6 +143,7 @@ def test_the_service_takes_a_changed_inventory_in_and_answers_follow(tmp_path: P
     inside(scenario, inventory={"file": str(file)})
 
 
+@pytest.mark.slow
 def test_the_service_reads_netbox_by_itself_and_says_when_it_cannot(tmp_path: Path) -> None:
     token, file = tmp_path / "token", tmp_path / "netbox.toml"
     token.write_text(TOKEN)

@@ -71,12 +71,14 @@ def told_once(trouble: Callable[[], AbstractContextManager[None]], file: Path, w
     inside(scenario, journal=f"sqlite+aiosqlite:///{file}")
 
 
+@pytest.mark.slow
 def test_a_locked_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "_set_up_sqlite", impatient)
     file = tmp_path / "alarms.sqlite"
     told_once(lambda: locked(file), file, "The alarms' journal does not take what was found since")
 
 
+@pytest.mark.slow
 def test_a_journal_on_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 8) as disk:
 

@@ -205,6 +205,7 @@ def test_the_journal_tells_what_people_were_shown() -> None:
     assert kpis.of_transitions([]).schema == kpis.LOG
 
 
+@pytest.mark.slow
 def test_the_service_tells_its_own_figures() -> None:
     async def scenario(hall: Inside) -> None:
         alarms = await wet(hall, "R1", "R2")

@@ -39,6 +39,7 @@ ROWS[:, 3] += ROWS[:, 0]
 ODD = np.array([[0.0, 0.0, 6.0, 0.0], [9.0, -9.0, 9.0, -9.0], [0.0, 0.0, 0.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_the_forest_is_that_of_scikit_learn() -> None:
     from sklearn.ensemble import IsolationForest
 
@@ -50,6 +51,7 @@ def test_the_forest_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(path_length(np.array([1.0, 2.0, 256.0])), [0.0, 1.0, 10.244770920116851])
 
 
+@pytest.mark.slow
 def test_the_covariance_is_that_of_scikit_learn_but_for_a_hair() -> None:
     from sklearn.covariance import MinCovDet
 
@@ -87,6 +89,7 @@ def test_shares_name_the_column(kind: str) -> None:
     assert shares.argmax() == 2
 
 
+@pytest.mark.slow
 @every
 def test_the_same_rows_and_seed_make_the_same_model(kind: str) -> None:
     for name, array in to_arrays(learn(kind, ROWS, 4)).items():
@@ -146,6 +149,7 @@ def test_rows_are_how_far_from_usual_and_from_before() -> None:
 # --- the file
 
 
+@pytest.mark.slow
 def test_what_is_kept_comes_back_and_is_the_same_each_time(tmp_path: Path) -> None:
     one = trained()
     path = tmp_path / "site.models"
@@ -268,6 +272,7 @@ def test_a_file_that_is_not_there_or_cannot_be_written_is_said(tmp_path: Path) -
         files.save(tmp_path / "none" / "site.models", [trained()])
 
 
+@pytest.mark.slow
 def test_a_service_with_models_does_not_import_scikit_learn(tmp_path: Path) -> None:
     files.save(tmp_path / "site.models", [trained()])
     code = (

@@ -188,6 +188,7 @@ def test_connections_that_never_speak_are_bounded_too() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_whoever_does_not_introduce_itself_is_let_go() -> None:
     async def scenario() -> None:
         async with running(rig := ListenerRig(), connect_s=0.01):

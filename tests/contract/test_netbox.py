@@ -100,6 +100,7 @@ def test_locations_that_lie_within_each_other_end() -> None:
         assert any("lies within itself" in remark for remark in read(box).remarks)
 
 
+@pytest.mark.slow
 def test_import_export_and_diff(tmp_path: Path) -> None:
     token, file, config = tmp_path / "token", tmp_path / "netbox.toml", tmp_path / "site.toml"
     token.write_text(TOKEN)

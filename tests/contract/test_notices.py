@@ -377,6 +377,7 @@ class TestOutbox:
 
         asyncio.run(whole())
 
+    @pytest.mark.slow
     def test_a_receiver_that_is_down_for_an_hour_gets_everything_later_once_and_in_order(self, tmp_path: Path) -> None:
         async def whole() -> None:
             desk = Desk(tmp_path)
@@ -437,6 +438,7 @@ class TestOutbox:
 
         asyncio.run(whole())
 
+    @pytest.mark.slow
     def test_a_flood_becomes_a_few_messages_and_loses_nothing(self, tmp_path: Path) -> None:
         async def whole() -> None:
             desk = Desk(tmp_path)

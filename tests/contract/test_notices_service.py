@@ -37,6 +37,7 @@ def hook(folder: Path, ca: Path | None, port: int) -> WebhookReceiver:
     )
 
 
+@pytest.mark.slow
 def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -> None:
     certs = certificates.make(tmp_path)
     secret(tmp_path, "open sesame")
@@ -108,6 +109,7 @@ def test_a_set_up_that_cannot_work_is_told_at_the_start(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_was_refused_is_listed_and_sent_after_all(tmp_path: Path) -> None:
     certs = certificates.make(tmp_path)
     secret(tmp_path, "open sesame")
@@ -229,6 +231,7 @@ def test_what_was_refused_is_listed_and_sent_after_all(tmp_path: Path) -> None:
     inside(scenario, journal=journal, notices=told)
 
 
+@pytest.mark.slow
 def test_what_nobody_acknowledges_becomes_an_incident_until_somebody_does(tmp_path: Path) -> None:
     certs = certificates.make(tmp_path)
     secret(tmp_path, "0" * 32)

@@ -398,6 +398,7 @@ def test_when_to_come_back_is_read_with_care(told: str, after_s: float | None) -
     assert retry_after_s(told, NOW) == after_s
 
 
+@pytest.mark.slow
 def test_apprise_is_imported_only_where_a_receiver_wants_it() -> None:
     asked = "import sys, dcim.app.build, dcim.app.cli; sys.exit('apprise' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
@@ -481,6 +482,7 @@ def _all(of: type[BaseException]) -> set[type[BaseException]]:
     return {of} | {deep for one in of.__subclasses__() for deep in _all(one)}
 
 
+@pytest.mark.slow
 def test_every_error_of_the_libraries_has_a_family() -> None:
     for error in _all(httpx.HTTPError) | {httpx.InvalidURL}:
 

@@ -155,6 +155,7 @@ def test_the_tick_after_a_time_is_what_a_search_finds(ticks: Times, second: list
     assert Ticks(ticks).after(times).tolist() == np.searchsorted(ticks, times, side="left").tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(12))
 @given(rows=ROWS, ticks=PACES, look_back_s=st.integers(1, 90), done=st.integers(0, 3))
 def test_a_layout_shows_what_the_window_would_and_what_is_new(
@@ -185,6 +186,7 @@ def test_what_was_kept_stands_before_what_is_fresh(rows: list[tuple[int, float, 
     assert behind(told.take(early), told.take(~early)).to_frame().equals(told.to_frame())
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(12))
 @given(rows=ROWS, cuts=st.sets(st.integers(1, 299), max_size=4))
 def test_how_readings_are_cut_into_stretches_changes_nothing(
@@ -197,6 +199,7 @@ def test_how_readings_are_cut_into_stretches_changes_nothing(
     assert cut.findings == whole.findings
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(12))
 @given(rows=ROWS, until=st.integers(1, 29))
 def test_what_comes_later_changes_nothing_before(rows: list[tuple[int, float, float]], until: int) -> None:

@@ -77,6 +77,7 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return make(tmp_path_factory.mktemp("recording") / "hour", asked())
 
 
+@pytest.mark.slow
 def test_the_columns_are_those_of_a_store_and_sorted(hour: Folder) -> None:
     assert hour.readings.schema == {
         "point": pl.UInt32,
@@ -137,6 +138,7 @@ def test_gpus_are_read_now_and_then_in_the_units_that_are_kept(hour: Folder) -> 
     assert hour.of("H1-A01-N1-gpu1", "GpuSlowdownTemperature")["second"].to_list() == [0]
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_to_make_it_again_and_where_things_stand(hour: Folder, tmp_path: Path) -> None:
     manifest = hour.manifest
     assert (manifest["format"], manifest["seed"], manifest["pace_s"]) == (1, 7, 10.0)
@@ -155,6 +157,7 @@ def test_the_manifest_says_how_to_make_it_again_and_where_things_stand(hour: Fol
 LEAK = Event(1_800.0, 600.0, (FittingLeak("H1-A01", 2.0, 40.0),))
 
 
+@pytest.mark.slow
 def test_nothing_shows_before_its_onset(hour: Folder, tmp_path: Path) -> None:
     sick = make(tmp_path / "sick", asked(SMALL, LEAK))
     onset = START + timedelta(seconds=1_800)
@@ -164,6 +167,7 @@ def test_nothing_shows_before_its_onset(hour: Folder, tmp_path: Path) -> None:
     assert not after[0].equals(after[1])
 
 
+@pytest.mark.slow
 def test_the_truth_is_data(tmp_path: Path) -> None:
     folder = make(tmp_path / "t", asked(SMALL, LEAK, Event(2_700.0, 300.0, (PowerCap("H1-B01", 0.3),))))
     leak, cap = folder.truth.iter_rows(named=True)
@@ -177,6 +181,7 @@ def test_the_truth_is_data(tmp_path: Path) -> None:
     assert folder.manifest["events"] == 2
 
 
+@pytest.mark.slow
 def test_racks_in_trouble_are_read_at_full_pace_and_a_gpu_that_is_off_is_missing(tmp_path: Path) -> None:
     hall = Hall(HallSettings(racks=4, cdus=2, hosts_per_rack=1, gpus_per_host=2, rack_power_kw=2.2, air_share=0.0))
     folder = make(tmp_path / "t", asked(hall, Event(700.0, 200.0, (FlowLost("H1-CDU-1"),)), hours=0.5))
@@ -209,6 +214,7 @@ def test_while_the_bms_is_offline_there_are_no_readings_of_it_and_then_all_at_on
     }
 
 
+@pytest.mark.slow
 def test_files_are_cut_by_time_and_each_stands_for_itself(
     hour: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +244,7 @@ def test_any_pace_keeps_the_rules(tmp_path: Path, pace_s: float) -> None:
     assert isinstance(before, float) and isinstance(after, float) and after < 0.85 * before
 
 
+@pytest.mark.slow
 def test_the_inventory_finds_the_leak_in_a_recording_and_nothing_else(tmp_path: Path) -> None:
     what = recorded(START, 1, days=None, racks=None, faults=None, scenario="fitting-leak", pace=Pace(5.0, 600.0))
     folder = make(tmp_path / "t", what)
@@ -302,6 +309,7 @@ def test_a_pace_that_makes_no_sense_is_refused(every_s: float, gpu_every_s: floa
         Pace(every_s, gpu_every_s)
 
 
+@pytest.mark.slow
 def test_progress_only_grows_and_ends_at_one(tmp_path: Path) -> None:
     shares: list[float] = []
     done = record(replace(asked(), span_s=7_200.0), tmp_path / "t", shares.append)
@@ -319,6 +327,7 @@ def run(*options: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_the_command_records_and_says_what_came_of_it(tmp_path: Path) -> None:
     code, said = run("--out", str(tmp_path / "t"), "--days", "0.02", "--faults", "none", "--racks", "8", "--seed", "3")
     assert code == 0

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from alerts import rules
 from alerts.engine import Engine
 from alerts.lifecycle import State
@@ -134,6 +136,7 @@ priority = "low"
 {WHY}"""
 
 
+@pytest.mark.slow
 def test_the_service_takes_changed_rules_in(tmp_path: Path) -> None:
     file = tmp_path / "rules.toml"
     file.write_text(rule("wet"))

@@ -53,6 +53,7 @@ def moved(rows: int, at: int, seed: int = 1, **by: float) -> pl.DataFrame:
     )
 
 
+@pytest.mark.slow
 @every
 def test_a_pump_that_fails_is_found_soon_and_not_before(make: Make) -> None:
     scorer = make().fit(healthy(600), COLUMNS)
@@ -75,6 +76,7 @@ def test_a_shift_is_found_soon_and_its_column_named(make: Make) -> None:
     assert told.filter(~pl.col("found"))["because"].null_count() == told.filter(~pl.col("found")).height
 
 
+@pytest.mark.slow
 @every
 @settings(max_examples=examples(5), deadline=None)
 @given(cut=st.integers(1, 159), seed=st.integers(0, 50))

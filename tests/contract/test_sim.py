@@ -144,6 +144,7 @@ def test_all_values_are_on_channels_of_the_contract(contract: Contract, shown: l
         assert described[tail(message.topic)].get("integration", "PUB") == publisher
 
 
+@pytest.mark.slow
 def test_every_value_has_metadata_of_its_own_and_every_metadata_a_value(shown: list[Tick]) -> None:
     topics = [message.topic for message in shown[0].messages]
     assert len(topics) == len(set(topics))
@@ -230,6 +231,7 @@ def test_placements_are_of_assets_that_exist(shown: list[Tick]) -> None:
 # When it is sent.
 
 
+@pytest.mark.slow
 def test_values_go_out_on_change_and_again_after_100_seconds(shown: list[Tick]) -> None:
     for topic, sent in series(shown).items():
         assert sent[0][0] == 0
@@ -261,6 +263,7 @@ def test_heartbeats_say_the_time(shown: list[Tick]) -> None:
         assert [value for _, value in beats[topic]] == [(START.timestamp() + at) * 1000 for at, _ in beats[topic]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace_s", [0.1, 0.3, 2.0])
 def test_any_pace_keeps_the_rules(pace_s: float) -> None:
     steps = round(120 / pace_s) + 1
@@ -308,6 +311,7 @@ def test_another_start_moves_the_timestamps_and_nothing_else() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_nothing_shows_before_its_onset(shown: list[Tick]) -> None:
     quiet = ticks(60)
     assert [tick.messages for tick in quiet[:41]] == [tick.messages for tick in shown[:41]]
@@ -316,6 +320,7 @@ def test_nothing_shows_before_its_onset(shown: list[Tick]) -> None:
     assert trip[41] < 0.6 * none[41]
 
 
+@pytest.mark.slow
 def test_a_fault_changes_what_it_acts_on_and_no_noise_elsewhere(shown: list[Tick]) -> None:
     leak = Timetable((Event(5.0, 60.0, (FittingLeak("H1-B02", 2.0, 40.0),)),))
     quiet, leaking = series(ticks(40)), series(ticks(40, timetable=leak))
@@ -335,6 +340,7 @@ def quiet() -> list[Tick]:
     return ticks(41, hall=SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", ONE_OF_EACH, ids=lambda fault: fault.kind)
 def test_no_fault_shows_before_its_onset_and_then_it_does(drawn: Fault, quiet: list[Tick]) -> None:
     of = drawn.severity_of
@@ -386,6 +392,7 @@ def test_a_gpu_that_has_switched_itself_off_is_blank_but_for_its_xid() -> None:
 # Meters.
 
 
+@pytest.mark.slow
 def test_meters_drop_out_repeat_themselves_and_drift_by_themselves_now_and_then() -> None:
     hall = Hall(HallSettings(flaws=200.0))
     sensors = Sensors(hall, seed=4)
@@ -530,6 +537,7 @@ def test_every_rack_has_its_turn() -> None:
         assert {truth.place for truth in told if truth.kind == kind} == set(HALL.racks)
 
 
+@pytest.mark.slow
 def test_what_the_truth_says_is_what_the_bus_shows(shown: list[Tick]) -> None:
     """Reads like the incident that it is."""
     sent = series(shown)

@@ -293,6 +293,7 @@ async def _read_to_the_end(peer: Peer) -> None:
     await peer.close()
 
 
+@pytest.mark.slow
 @SOURCES
 def test_what_deliver_may_not_raise_ends_the_source(kind: type[Rig]) -> None:
     async def scenario() -> None:

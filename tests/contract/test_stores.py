@@ -128,12 +128,14 @@ def tiered_rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tiere
         rig.store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", TIERS, ids=lambda check: check.__name__[len("check_") :])
 @pytest.mark.parametrize("tiered_rig", TIERED, indirect=True)
 def test_tiered_store(check: Callable[[TieredRig], None], tiered_rig: TieredRig) -> None:
     check(tiered_rig)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", UPKEEP, ids=lambda check: check.__name__[len("check_") :])
 @pytest.mark.parametrize("tiered_rig", UPKEPT, indirect=True)
 def test_upkept_store(check: Callable[[TieredRig], None], tiered_rig: TieredRig) -> None:

@@ -81,6 +81,7 @@ def test_refused_credentials_are_counted_told_once_and_tried_again(version: int)
     assert entry["todo"].startswith("Check user, password")
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_a_refused_filter_is_asked_for_again_and_costs_no_other(version: int) -> None:
     async def scenario() -> None:
@@ -202,6 +203,7 @@ def test_a_broker_that_never_answers_is_given_up() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_the_connection_that_stands_is_pinged() -> None:
     async def scenario() -> None:
         async with running(rig := SubscriberRig(), keep_alive_s=1):

@@ -65,6 +65,7 @@ def recorded(folder: Path, **truth: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_recording_is_learned_from(tmp_path: Path) -> None:
     history = training.recording(recorded(tmp_path))
     one = training.train_kind(history, "Rack", 1)
@@ -143,6 +144,7 @@ def written(frame: pl.DataFrame, file: Path, separator: str = ",") -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_table_is_learned_from_by_the_command(tmp_path: Path) -> None:
     file = written(wide(), tmp_path / "racks.csv", ";")
     out = tmp_path / "site.models"
@@ -236,6 +238,7 @@ def settings(folder: Path, **more: Any) -> Settings:
     )
 
 
+@pytest.mark.slow
 def test_a_store_is_learned_from_and_its_model_is_taken_by_the_settings(tmp_path: Path) -> None:
     full = plant()
     rows = frame()
@@ -342,6 +345,7 @@ def test_the_command_says_what_it_lacks(asked: list[str], words: str) -> None:
     assert words in " ".join(said.output.replace("│", " ").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models_there", [True, False])
 def test_the_service_looks_with_models_where_it_has_some(tmp_path: Path, models_there: bool) -> None:
     out = tmp_path / "site.models"

@@ -62,6 +62,7 @@ async def ask(hall: Inside, query: str) -> dict[str, Any]:
     return dict(answer)
 
 
+@pytest.mark.slow
 def test_a_rack_by_hand() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -80,6 +81,7 @@ def test_a_rack_by_hand() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_a_sum_says_what_was_read_of_it_and_bridges_what_was_not() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -95,6 +97,7 @@ def test_a_sum_says_what_was_read_of_it_and_bridges_what_was_not() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_groups_and_many_scopes_and_what_is_not_measured() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -118,6 +121,7 @@ def test_groups_and_many_scopes_and_what_is_not_measured() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_heat_by_hand() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -130,6 +134,7 @@ def test_heat_by_hand() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_a_meter_and_what_it_feeds_are_not_added_up() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -147,6 +152,7 @@ def test_a_meter_and_what_it_feeds_are_not_added_up() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_series_and_the_period_before() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -160,6 +166,7 @@ def test_series_and_the_period_before() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_forms() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -178,6 +185,7 @@ def test_forms() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_an_answer_is_kept_and_known_by_its_etag() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -195,6 +203,7 @@ def test_an_answer_is_kept_and_known_by_its_etag() -> None:
     inside(scenario)
 
 
+@pytest.mark.slow
 def test_space() -> None:
     async def scenario(hall: Inside) -> None:
         await hall_of_two(hall)
@@ -229,6 +238,7 @@ PROBLEMS = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_a_problem_in_words() -> None:
     async def scenario(hall: Inside) -> None:
         await hall.send(rack_metadata("RackPower", engUnit="kW"), rack_value("RackPower", 50))

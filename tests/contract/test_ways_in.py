@@ -40,6 +40,7 @@ BD_SEQ = {"name": "bdSeq", "datatype": 8, "long_value": 1}
 SUPPLY = {"name": "Secondary/Supply/LiquidTemperature", "alias": 4, "datatype": 9, "float_value": 35.5}
 
 
+@pytest.mark.slow
 def test_every_codec_fills_the_same_plant_and_has_its_own_account() -> None:
     async def scenario(service: Inside) -> None:
         at = to_us(now()) // 1_000
@@ -77,6 +78,7 @@ async def _latest(service: Inside, count: int) -> dict[tuple[str, str], Any] | N
     return {(row["asset"], row["quantity"]): row["value"] for row in rows} if len(rows) == count else None
 
 
+@pytest.mark.slow
 def test_a_death_certificate_leaves_no_value_standing() -> None:
     async def scenario(service: Inside) -> None:
         await service.send(("spBv1.0/G/NBIRTH/gw", spoken(0, BD_SEQ, SUPPLY | {"properties": {"engUnit": "°C"}})))

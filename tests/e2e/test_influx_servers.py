@@ -23,6 +23,7 @@ T0 = to_us(datetime(2026, 3, 1, 3, 0, tzinfo=UTC))
 SECOND = 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.victoria
 def test_another_server_that_speaks_the_write_api(tmp_path: Path) -> None:
     """VictoriaMetrics takes our lines as InfluxDB does, also after it was away."""

@@ -161,6 +161,7 @@ def test_two_collectors_share_the_load(tmp_path: Path, version: int) -> None:
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_ten_megabytes_are_skipped_and_cost_no_neighbour(tmp_path: Path, version: int) -> None:
     async def scenario(broker: Mosquitto) -> None:
@@ -225,6 +226,7 @@ def test_a_wrong_password_and_a_forbidden_topic_are_told(tmp_path: Path, version
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 def test_tls_both_ways(tmp_path: Path) -> None:
     pem = certificates.make(tmp_path)
 
@@ -333,6 +335,7 @@ def test_qos_2_is_announced_away() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_aiomqtt_publishes_to_the_listener(version: int) -> None:
     spoken = aiomqtt.ProtocolVersion.V5 if version == V5 else aiomqtt.ProtocolVersion.V311

@@ -100,6 +100,7 @@ def test_a_small_window_of_the_gateway_costs_pace_and_nothing_else(tmp_path: Pat
         asyncio.run(scenario(gateway))
 
 
+@pytest.mark.slow
 def test_what_is_sent_again_because_we_take_long_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repeated = asyncio.Event()
     drop_repeats = Intake._drop_repeats

@@ -92,6 +92,7 @@ async def connected(service: Inside) -> bool:
     return bool((await account(service))["connected"])
 
 
+@pytest.mark.slow
 def test_a_node_whose_birth_we_missed_is_asked_for_it_and_its_will_ends_its_values(tmp_path: Path) -> None:
     async def scenario(service: Inside) -> None:
         await service.until(lambda: connected(service))
@@ -131,6 +132,7 @@ def test_a_node_whose_birth_we_missed_is_asked_for_it_and_its_will_ends_its_valu
         inside(scenario, sources=(source(broker, rebirth=True),))
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_to_the_bus_where_the_settings_do_not_say_so(tmp_path: Path) -> None:
     async def scenario(service: Inside) -> None:
         await service.until(lambda: connected(service))

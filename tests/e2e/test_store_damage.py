@@ -74,6 +74,7 @@ def _rows(store: EmbeddedStore) -> int:
 ALL_ROWS = LOGGED * POINTS + SAFE
 
 
+@pytest.mark.slow
 def test_without_damage_there_is_no_report(folder: Path) -> None:
     with _open(folder) as store:
         assert store.damage is None
@@ -98,6 +99,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_log(folder: Path, damage: str) -> None:
     log = folder / f"{NAME}.wal"
@@ -263,6 +265,7 @@ def _break_a_block(folder: Path) -> None:
     raise AssertionError("no byte of the file matters")
 
 
+@pytest.mark.slow
 def test_broken_block_costs_a_window_its_answer_and_nothing_else(folder: Path) -> None:
     _break_a_block(folder)
     with _open(folder) as store:
@@ -274,6 +277,7 @@ def test_broken_block_costs_a_window_its_answer_and_nothing_else(folder: Path) -
         assert store.damage is None
 
 
+@pytest.mark.slow
 def test_broken_block_does_not_stop_ingest(folder: Path) -> None:
     """Late readings have to be looked up, and cannot be: the file gives way to a new one."""
     _break_a_block(folder)
@@ -288,6 +292,7 @@ def test_broken_block_does_not_stop_ingest(folder: Path) -> None:
         assert [file.name for file in store.damage.set_aside] == [f"{NAME}{ASIDE}"]
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_gives_wrong_readings(folder: Path) -> None:
     """Wherever in the file: all is right, or it is reported, or the window cannot be read."""
     with _open(folder):

@@ -85,6 +85,7 @@ def test_nothing_acknowledged_is_lost_to_a_kill_around_a_checkpoint(tmp_path: Pa
         killer.round(lambda count: log.exists() and log.stat().st_size > 15_800_000, rng.random() * 0.06)
 
 
+@pytest.mark.slow
 def test_acknowledged_means_synced(tmp_path: Path) -> None:
     """A killed process leaves its writes with the kernel, a power cut does not: the log is synced for each transaction
     before its batch is acknowledged."""

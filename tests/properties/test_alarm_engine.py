@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -307,6 +308,7 @@ def test_nothing_critical_without_its_reason(story: list[tuple[int, tuple[object
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(stories, st.integers(0, 25))
 def test_the_same_holds_on_a_real_database(story: list[tuple[int, tuple[object, object, object]]], cut: int) -> None:

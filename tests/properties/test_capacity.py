@@ -66,6 +66,7 @@ def test_power_is_neither_lost_nor_made_when_feeds_are(
     assert after.feed_kva[roots].sum() == pytest.approx(then.sum())
 
 
+@pytest.mark.slow
 @given(halls())
 def test_the_worst_is_the_worst_of_all_losses(drawn: tuple[Inventory, Network, Loads]) -> None:
     _, network, now = drawn

@@ -123,6 +123,7 @@ PAYLOADS = (
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TOPICS, PAYLOADS), max_size=12))
 @QUICK
 def test_anything_is_taken_counted_and_costs_no_neighbour(sent):

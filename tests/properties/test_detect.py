@@ -124,6 +124,7 @@ def test_a_norm_is_the_mean_of_its_time_and_counts_when_it_is_ready(values: list
     assert again.to_frame().equals(norms.to_frame())
 
 
+@pytest.mark.slow
 def test_a_norm_of_long_ago_still_follows_slowly_and_a_gap_weighs_no_more_than_a_look() -> None:
     norms = Norms()
     for _ in range(int(FORGET_S / 600.0) + 10):

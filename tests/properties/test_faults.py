@@ -112,6 +112,7 @@ def unchanged(state: State, other: State, *names: str, rtol: float = 2e-3) -> No
 # 1 to 6: leaks.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flow_lpm", "rope_s"), [(0.01, 3600.0), (0.1, 300.0)])
 def test_1_a_pinhole_is_a_ramp_and_wets_the_rope_after_minutes(flow_lpm: float, rope_s: float) -> None:
     states = play(PinholeLeak(RACK, flow_lpm, rope_s), 1.1 * rope_s)
@@ -124,6 +125,7 @@ def test_1_a_pinhole_is_a_ramp_and_wets_the_rope_after_minutes(flow_lpm: float, 
     assert states[-1].wet.sum() == 1 and not states[-1].tray_wet.any() and not states[-1].floor_wet.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow_lpm", [20.0, 120.0])
 def test_3_a_burst_empties_the_loop_and_the_gpus_run_away(flow_lpm: float) -> None:
     states = play(Burst(RACK, flow_lpm), 300.0, by=step, dt_s=1.0, used=0.9)
@@ -154,6 +156,7 @@ def test_4_a_drip_wets_the_tray_and_nothing_else_shows() -> None:
     unchanged(states[-1], states[0], "return_lpm", "drop_kpa")
 
 
+@pytest.mark.slow
 def test_5_a_leaking_exchanger_lets_water_in_or_coolant_out_by_the_pressures() -> None:
     into = play(ExchangerLeak(CDU, 0.05), 3_600.0)[-1]
     assert level_pct(into) > 63.0 and into.suction_kpa[0] > 165.0
@@ -172,6 +175,7 @@ def test_5_a_leaking_exchanger_lets_water_in_or_coolant_out_by_the_pressures() -
     assert state.suction_kpa[0] == pytest.approx(HALL.settings.facility_kpa, abs=3.0), "until the pressures are even"
 
 
+@pytest.mark.slow
 def test_6_make_up_hides_a_leak_in_a_saw_tooth_whose_teeth_come_closer() -> None:
     tight = Hall(HallSettings(fill_below_pct=55.0))
     states = play(MakeUpLeak(RACK, 0.1, over_s=10_800.0), 10_800.0, hall=tight)
@@ -198,6 +202,7 @@ def test_7_a_clogging_filter_takes_speed_to_hold_the_flow(well: State) -> None:
     assert half.filter_factor[0] == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_9_without_flow_gpus_warm_up_by_kelvins_a_second_slow_down_and_switch_themselves_off() -> None:
     states = play(FlowLost(CDU), 240.0, by=step, dt_s=1.0, used=0.9)
     share = np.array([state.return_lpm.sum() for state in states]) / states[0].return_lpm.sum()
@@ -226,6 +231,7 @@ def test_10_a_worn_pump_runs_faster_for_its_flow(well: State) -> None:
     np.testing.assert_allclose(other.speed, well.speed, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_11_air_makes_flow_flutter_and_clings_to_the_plates(well: State) -> None:
     states = play(AirInLoop(CDU, 6.0, film=0.2), 1200.0, dt_s=5.0)[40:]
     flow = np.array([state.return_lpm.sum() for state in states])
@@ -265,6 +271,7 @@ def test_13_one_gpu_with_an_aged_interface_is_warmer_than_its_peers(well: State)
     unchanged(state, well, "return_lpm", "rack_c", rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_14_with_a_stuck_valve_the_supply_follows_the_load(well: State) -> None:
     stuck = play(ValveStuck(CDU), 1800.0, used=0.2, start=well)[-1]
     free = play(None, 1800.0, used=0.2, start=well)[-1]
@@ -284,6 +291,7 @@ def test_15_a_hunting_valve_swings_the_supply(swing_k: float, period_s: float) -
     assert np.std([state.return_lpm.sum() for state in states]) < 1.0
 
 
+@pytest.mark.slow
 def test_16_a_fouled_exchanger_opens_the_valve_and_in_the_end_the_supply_rises(well: State) -> None:
     half, full = settled(ExchangerFouling(CDU, 0.15)), settled(ExchangerFouling(CDU, 0.3))
     assert well.valve[0] + 0.02 < half.valve[0] < full.valve[0]
@@ -303,6 +311,7 @@ def conductance_kw_k(state: State) -> float:
     return float(state.exchanged_kw[0] / lmtd * films / 2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [False, True])
 def test_17_with_hot_facility_water_the_supply_follows_within_minutes(lost: bool) -> None:
     states = play(FacilityWater(CDU, 10.0, lost=lost), 600.0, used=0.9)
@@ -315,6 +324,7 @@ def test_17_with_hot_facility_water_the_supply_follows_within_minutes(lost: bool
     np.testing.assert_allclose(states[-1].return_lpm, states[0].return_lpm, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("higher_k", "wet"), [(14.5, False), (19.0, True)])
 def test_18_damp_air_takes_the_margin_and_wets_the_floor_while_no_loop_loses_anything(
     higher_k: float, wet: bool
@@ -395,6 +405,7 @@ def test_20_a_frozen_flow_meter_shows_its_last_value_for_ever() -> None:
     assert set(later[:, column]) == {at_once[4, column]}, "also over the border of two lots"
 
 
+@pytest.mark.slow
 def test_21_a_dirty_rope_says_wet_now_and_then_and_a_cut_one_says_that_it_is_cut() -> None:
     states = play(RopeFault(RACK), 900.0)
     shown = [meters(HALL, state) for state in states]
@@ -476,6 +487,7 @@ def test_24_a_power_cap_takes_clocks_and_heat_and_says_so(well: State) -> None:
     assert not PowerCap.harmful
 
 
+@pytest.mark.slow
 def test_25_a_load_step_is_there_at_once_and_its_warmth_within_a_minute() -> None:
     states = play(LoadStep(CDU, -0.5), 300.0, by=step, dt_s=1.0, used=0.9)
     power = np.array([state.gpu_kw.sum() for state in states])
@@ -491,6 +503,7 @@ def test_25_a_load_step_is_there_at_once_and_its_warmth_within_a_minute() -> Non
     assert up[-1].rack_kw.max() <= HALL.settings.rack_power_kw, "nor any rack beyond what it is made for"
 
 
+@pytest.mark.slow
 def test_27_a_swapped_device_takes_its_litres_slower_and_slower() -> None:
     states = play(QuickConnectSwap(RACK, 1.0, purge_s=600.0), 3600.0)
     levels = np.array([level_pct(state) for state in states])
@@ -536,6 +549,7 @@ def test_the_catalogue_is_whole() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_energy_and_mass_are_conserved_under_every_fault(kind: str) -> None:
     fault = next(one for one in one_of_each(HALL) if one.kind == kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ SELDOM: list[Event] = [
 EVENTS: st.SearchStrategy[Event] = st.sampled_from(OFTEN) | st.sampled_from(SELDOM)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(600))
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1, 60, 500]), EVENTS), min_size=10, max_size=40),
@@ -102,6 +104,7 @@ LADDERS = (
 PLACES = (Subject("oslo", "7", "rope"), Subject("oslo", "7", "tray"), Subject("oslo", "8", "rope"))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1, 60, 500]), st.integers(0, 2), EVENTS), min_size=10, max_size=40),

@@ -62,6 +62,7 @@ def when(states: Iterator[State], happened: Callable[[State], bool]) -> float:
 # The design point.
 
 
+@pytest.mark.slow
 def test_the_baseline_stands_at_35_c_10_k_179_l_min_and_100_kpa() -> None:
     full = load(ALIKE, 1.0)
     for state in (steady(ALIKE, full), last(walk(ALIKE, steady(ALIKE, full), full, None, 600))):
@@ -84,6 +85,7 @@ def hydraulic_heat(state: State) -> float:
     return float(heat_carried_kw(state.return_lpm, np.full(racks, state.pipe_c[0, 2]), state.rack_c, PG25).sum())
 
 
+@pytest.mark.slow
 @given(used=st.floats(0.05, 1.0), facility_c=st.floats(20.0, 30.0))
 @settings(max_examples=15, deadline=None)
 def test_steady_is_steady(used: float, facility_c: float) -> None:
@@ -145,6 +147,7 @@ def test_liquid_passes_a_rack_in_3_and_the_loop_in_21_seconds() -> None:
     ) == pytest.approx(3.0, abs=0.8)
 
 
+@pytest.mark.slow
 def test_the_controller_takes_a_disturbance_back_within_30_to_120_seconds() -> None:
     start = steady(ALIKE, load(ALIKE, 0.8))
     states = list(walk(ALIKE, start, load(ALIKE, 0.8, facility_c=29.0), None, 600))
@@ -314,6 +317,7 @@ def test_without_any_pump_gpus_run_away_and_slow_down() -> None:
     assert np.isfinite(states[-1].rack_c).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flow_lpm", "rope_s"), [(0.5, 120.0), (2.0, 40.0), (4.0, 60.0), (5.0, 10.0)])
 def test_fitting_leak(flow_lpm: float, rope_s: float) -> None:
     work = load(HALL, 0.8)
@@ -359,6 +363,7 @@ def test_with_every_rack_isolated_the_pump_presses_against_shut_valves() -> None
     assert np.isfinite(state.rack_c).all()
 
 
+@pytest.mark.slow
 def test_filling_brings_the_level_back_and_ends_by_itself() -> None:
     work = load(HALL, 0.8)
     state = last(walk(HALL, steady(HALL, work), work, FittingLeak("H1-A01", 4.0, 40.0), 120))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 
+import pytest
 from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ def rules(draw: st.DrawFn) -> str:
     return ";".join(parts)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(rules(), FIRST, st.integers(0, 900), st.integers(0, 400), st.none() | st.integers(1, 30))
 def test_the_days_are_those_of_dateutil(text: str, first: date, after: int, span: int, count: int | None) -> None:

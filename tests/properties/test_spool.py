@@ -531,6 +531,7 @@ def live(spool: Spool, trap: Trap) -> None:
     assert spool.damaged_records == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "error"), [(1, errno.ENOSPC), (4, errno.EIO)])
 def test_any_call_may_fail(monkeypatch: pytest.MonkeyPatch, count: int, error: int) -> None:
     failed = 0
@@ -558,6 +559,7 @@ def test_any_call_may_fail(monkeypatch: pytest.MonkeyPatch, count: int, error: i
     assert failed > 50
 
 
+@pytest.mark.slow
 def test_the_process_may_die_at_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder as it was before each call, and in the middle of each write, is opened as after a crash."""
     with folder() as path, folder() as crashed:

@@ -60,6 +60,7 @@ def test_extremes_and_ends_are_kept_and_no_more_than_asked_for(
         assert (after["value"].null_count() > 0) == (before["value"].null_count() > 0)
 
 
+@pytest.mark.slow
 def test_a_day_of_seconds_keeps_its_one_peak() -> None:
     day = 86_400
     values = [20.0] * day

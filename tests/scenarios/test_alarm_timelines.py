@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from alerts.lifecycle import Assign, BringBack, Close, ClosingCause, Comment, TakeOut, Unshelve
 from dcim.core.findings import FindingKind
 from tests.scenarios.timeline import Timeline, dry, gone, hovers, stands, unclear, wet
@@ -300,6 +302,7 @@ def test_a_shelf_outlives_a_restart(plant: Timeline) -> None:
     plant.expect("10:00", alarms=["rack-7 rack-supply-temperature-high: unacknowledged, medium"])
 
 
+@pytest.mark.slow
 def test_a_silence_hides_what_stands_and_what_comes_while_it_lasts_also_over_a_restart(plant: Timeline) -> None:
     warm = "rack-supply-temperature-high"
     plant.at("00:10", stands(WARM, "rack-7"))
@@ -515,6 +518,7 @@ def test_when_the_work_is_over_what_it_has_left_behind_is_told(plant: Timeline) 
     plant.expect("10:00", alarms=["rack-7 flow-lost: unacknowledged, critical"])
 
 
+@pytest.mark.slow
 def test_equipment_that_is_off_has_no_worn_pump(plant: Timeline) -> None:
     plant.rules(
         """

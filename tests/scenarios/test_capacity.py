@@ -78,6 +78,7 @@ def played(hall: Hall, lasts_s: float, fault: Event | None = None, looks: tuple[
             return
 
 
+@pytest.mark.slow
 def test_loads_and_limits_are_the_truth() -> None:
     (moment,) = played(HALL, 120.0, looks=(120.0,))
     loads, network, state = moment.picture.loads, moment.picture.network, moment.state
@@ -95,6 +96,7 @@ def test_loads_and_limits_are_the_truth() -> None:
     assert rating.load == pytest.approx(float(state.rack_kw.sum()), rel=WITHIN)
 
 
+@pytest.mark.slow
 def test_heat_is_the_truth_over_a_minute() -> None:
     moments = list(played(HALL, 120.0, looks=tuple(np.arange(60.0, 121.0).tolist())))
     truth = [
@@ -155,6 +157,7 @@ def test_small_breakers_are_told_before_a_feed_is_lost() -> None:
             assert one.holds is Holds.NO
 
 
+@pytest.mark.slow
 def test_how_soon_gpus_slow_down_without_flow() -> None:
     lost = Event(60.0, 600.0, (FlowLost(HALL.cdus[0]),))
     moments = list(played(HALL, 90.0, lost, looks=(60.0, *np.arange(61.0, 90.0).tolist())))

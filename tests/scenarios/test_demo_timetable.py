@@ -114,6 +114,7 @@ def test_a_training_job_that_halts_is_no_fault_and_the_demo_says_so(half_hour: L
     assert "no alarm" in REMARKS["load_step"]
 
 
+@pytest.mark.slow
 def test_the_pump_trip_of_the_demo_is_found_within_three_seconds() -> None:
     event: Event = replace(EVENTS["pump_trip"], onset_s=60.0)
     log = play(120.0, hall=HALL, timetable=Timetable((event,)), sentinels=(Flow(),))

@@ -88,6 +88,7 @@ FILLING = {
 LOAD_STEP = {("r-0", "RackPower"): np.where(TIMES < LEAK_S, 50.0, 110.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [{}, COOLING, PUMP_CHANGE, SAMPLE, FILLING, LOAD_STEP],
     ids=["healthy", "cooling", "pump change", "two litres drained at once", "filling", "load step"],

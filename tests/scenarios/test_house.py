@@ -3,6 +3,8 @@ cause is one alarm, whatever follows from it."""
 
 from __future__ import annotations
 
+import pytest
+
 from dcim.core.findings import Bearing
 from dcim.core.ledger import Kind, Posting
 from dcim.detect.ways import Way, Ways
@@ -14,6 +16,7 @@ def always(second: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_source_that_falls_silent_is_one_alarm_that_explains_what_lies_beneath() -> None:
     """Ten minutes without a word: neither the heartbeat nor the points are told apart from it, then or afterwards."""
     house = House(lambda second: not 300 <= second < 900).play(30)
@@ -37,6 +40,7 @@ def test_what_is_told_of_a_silent_source() -> None:
     assert alarm.masks > 0
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_gone_is_one_alarm() -> None:
     house = House(always, at={300: lose(300), 900: connect(900)}).play(25)
     assert house.told == ["05:12 source-lost activated", "15:30 source-lost returned"]
@@ -59,12 +63,14 @@ def test_a_connection_that_never_stood_is_told_and_says_why() -> None:
     assert "nothing, ever" in said
 
 
+@pytest.mark.slow
 def test_a_slow_source_teaches_its_pace_and_is_missed_by_it() -> None:
     house = House(lambda second: second % 60 == 0 and second < 1200, beats=False).play(40)
     assert house.told[0] == "22:02 source-lost activated", "three of its pauses after 19:00"
     assert [line for line in house.told if "source-lost" in line] == house.told
 
 
+@pytest.mark.slow
 def test_one_outage_does_not_make_us_deaf_for_the_next() -> None:
     def comes(second: int) -> bool:
         return not (300 <= second < 900 or 1500 <= second < 1700)

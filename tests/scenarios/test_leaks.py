@@ -109,6 +109,7 @@ def lost(lpm: float, times: Series = TIMES, onset_s: float = LEAK_S) -> Series:
 # --- minutes ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_pressure_shows_half_a_litre_a_minute_within_a_minute_and_the_level_makes_it_sure(seed: int) -> None:
     said = minutes(holding(lost(0.5)), seed=seed)
@@ -127,6 +128,7 @@ def test_a_loop_without_a_level_is_judged_by_its_pressure() -> None:
     assert finding.time_to_limit_s is None  # how much is left, only a level tells
 
 
+@pytest.mark.slow
 def test_gas_that_is_lost_is_no_coolant() -> None:
     gas = holding(lost(1.0))
     said = minutes({("cdu-0", "suction"): gas["cdu-0", "suction"], ("cdu-0", "level"): 60.0}, lasts_s=600.0)
@@ -144,11 +146,13 @@ def test_a_burst_is_found_within_seconds(lpm: float, signals: dict[str, bool]) -
     assert (finding.confidence > 0.9) is not bool(signals)
 
 
+@pytest.mark.slow
 def test_two_and_a_half_litres_that_are_drained_at_once_do_not_pour() -> None:
     said = minutes(holding(np.where(TIMES < LEAK_S, NORMAL_L, NORMAL_L - 2.4)))
     assert not any("pours" in one.summary for _, answer in said for one in answer.findings)
 
 
+@pytest.mark.slow
 def test_weak_signs_of_level_and_pressure_make_a_suspicion_together() -> None:
     """At 45 s neither is sure of 0.25 L/min; a wet rope beside them is."""
     alone = first(minutes(holding(lost(2.0), pressure=False)))
@@ -160,6 +164,7 @@ def test_weak_signs_of_level_and_pressure_make_a_suspicion_together() -> None:
     assert "wet at r-1" in together[1].summary
 
 
+@pytest.mark.slow
 def test_one_leak_is_one_finding_with_all_its_evidence() -> None:
     flow = 179.0 * 4 + np.where(TIMES > LEAK_S, 30.0, 0.0)
     given = holding(np.maximum(lost(30.0), 6.0)) | {
@@ -183,6 +188,7 @@ def test_a_rope_that_is_wet_over_a_loop_that_loses_nothing_is_the_ropes_own_busi
 # --- flow ---
 
 
+@pytest.mark.slow
 def test_flow_that_does_not_come_back_counts_where_nothing_else_tells() -> None:
     flow = 1.01 * 179.0 * 4 + np.where(TIMES > LEAK_S, 40.0, 0.0)
     mute = holding(lost(0.0), level=False, pressure=False)
@@ -209,6 +215,7 @@ def expanding(mean_k: Series) -> tuple[Series, Given]:
 WORKING_DAY, TEMPERATURES = expanding(-3.0 - 3.0 * np.cos(2 * np.pi * DAY / (8 * HOUR_S)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lpm", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("signals", [{}, {"level": False}, {"pressure": False}], ids=["both", "pressure", "level"])
 def test_a_pinhole_is_found_within_hours_on_a_working_day(lpm: float, signals: dict[str, bool]) -> None:
@@ -218,11 +225,13 @@ def test_a_pinhole_is_found_within_hours_on_a_working_day(lpm: float, signals: d
     assert finding.time_to_limit_s is None or finding.time_to_limit_s > HOUR_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_working_day_alone_is_no_leak(seed: int) -> None:
     assert nothing(hours(TEMPERATURES | holding(WORKING_DAY), seed=seed))
 
 
+@pytest.mark.slow
 def test_air_that_finds_its_way_out_after_service_is_no_leak() -> None:
     purged = NORMAL_L - 2.0 * (1.0 - np.exp(-np.maximum(DAY - ONSET_S, 0.0) / 2_400.0))
     said = hours(holding(purged))
@@ -239,6 +248,7 @@ def test_a_level_that_drifts_on_after_air_has_gone_is_not_believed_before_the_pr
     assert first(hours(given, norms=closed(Loops(racks=1), share=0.0)))
 
 
+@pytest.mark.slow
 def test_a_leak_that_is_closed_is_over_within_half_an_hour() -> None:
     closed_s = ONSET_S + 2.5 * HOUR_S
     said = hours(holding(lost(0.04, np.minimum(DAY, closed_s), ONSET_S)))
@@ -249,10 +259,12 @@ def test_a_leak_that_is_closed_is_over_within_half_an_hour() -> None:
     assert not reasons(late)
 
 
+@pytest.mark.slow
 def test_litres_that_were_taken_out_are_a_step_and_no_leak() -> None:
     assert nothing(hours(holding(NORMAL_L - np.where(ONSET_S < DAY, 1.5, 0.0))))
 
 
+@pytest.mark.slow
 def test_a_level_sensor_that_drifts_is_told_by_the_pressure() -> None:
     drifts = holding(lost(0.02, DAY, ONSET_S), pressure=False)["cdu-0", "level"]
     said = hours({("cdu-0", "level"): drifts}, norms=closed(Loops(racks=1)))
@@ -262,6 +274,7 @@ def test_a_level_sensor_that_drifts_is_told_by_the_pressure() -> None:
     assert first(hours({("cdu-0", "level"): drifts}, norms=closed(Loops(racks=1), share=0.0)))
 
 
+@pytest.mark.slow
 def test_gas_that_seeps_out_is_told_by_the_level() -> None:
     seeps = holding(lost(0.02, DAY, ONSET_S))["cdu-0", "suction"]
     said = hours({("cdu-0", "suction"): seeps, ("cdu-0", "level"): 60.0})
@@ -281,6 +294,7 @@ def filled(lpm: float) -> tuple[Series, Series]:
     return litres, runs
 
 
+@pytest.mark.slow
 def test_a_leak_behind_make_up_is_found_before_the_first_filling_and_through_it() -> None:
     litres, runs = filled(0.2)
     said = hours(holding(litres) | {("cdu-0", "fill"): runs})
@@ -293,6 +307,7 @@ def test_a_leak_behind_make_up_is_found_before_the_first_filling_and_through_it(
     assert last.since < at(filled_s - 600.0)  # what was filled in hides nothing
 
 
+@pytest.mark.slow
 def test_too_many_fillings_are_a_leak_where_no_level_tells() -> None:
     litres, runs = filled(0.25)
     assert np.count_nonzero(np.diff(runs) > 0) >= 4
@@ -303,6 +318,7 @@ def test_too_many_fillings_are_a_leak_where_no_level_tells() -> None:
     assert any("starts in a day" in line.shows for line in finding.evidence)
 
 
+@pytest.mark.slow
 def test_a_reservoir_that_somebody_fills_up_is_no_leak() -> None:
     litres = np.clip(26.0 + np.maximum(DAY - ONSET_S, 0.0) * 6.0 / 60.0, 26.0, NORMAL_L)
     runs = (ONSET_S < DAY) & (litres < NORMAL_L)
@@ -316,6 +332,7 @@ def with_conductivity() -> tuple[Loops, int]:
     return loops, number
 
 
+@pytest.mark.slow
 def test_water_that_comes_in_is_found_and_conductivity_makes_it_sure() -> None:
     gained = NORMAL_L + 0.03 * np.maximum(DAY - ONSET_S, 0.0) / 60.0
     second, finding = first(hours(holding(gained)), FindingKind.EXCHANGER_LEAK)

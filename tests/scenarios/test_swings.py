@@ -76,11 +76,13 @@ BEGINS = 24 * 9
 DRIFTED_C = ROOM_C + K_W * POWER_W * (1.0 + 0.2 * (BEGINS <= HOUR)) + NOISE_K
 
 
+@pytest.mark.slow
 def test_a_fifth_more_resistance_is_found_within_ten_days_and_nothing_before() -> None:
     hours = found(DRIFTED_C)
     assert hours and BEGINS < hours[0] < BEGINS + 24 * 9
 
 
+@pytest.mark.slow
 def test_a_restart_neither_forgets_nor_invents() -> None:
     # Every second day; without what was kept no resistance would ever be told, and none found.
     assert found(DRIFTED_C, restarts=frozenset(range(24, HOURS, 48))) == found(DRIFTED_C)

@@ -75,6 +75,7 @@ def exact() -> Told:
     return Told(HallSettings(racks=4, spread=0.0, flaws=0.0), only="Liquid")
 
 
+@pytest.mark.slow
 def test_power_of_racks_and_of_all(told):
     (site,) = told.ask("power", SITE)
     assert site.mean == pytest.approx(told.rack_kw.sum(axis=1).mean(), rel=0.01)
@@ -104,6 +105,7 @@ def test_heat_in_the_liquid(told):
     assert sum(usage.mean or 0 for usage in all_racks) == pytest.approx(told.heat_kw.sum(axis=1).mean(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_heat_at_the_cdu_is_right_to_a_fifth_of_a_percent_where_its_meters_are(exact):
     """So density, heat capacity, averaging and sampling take next to nothing of the 1 %: the rest is the meters'."""
     (of_cdu,) = exact.ask("liquid_cooling", SITE)
