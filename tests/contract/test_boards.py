@@ -302,6 +302,9 @@ def test_figures_are_the_hall_s(influx: influx_real.Buckets, filled: Filled) -> 
     assert 3 < last("dcim-cdu", "Approach") < 12
     assert last("dcim-cdu", "UA of the exchanger") == pytest.approx(4 * 120 / 8.0, rel=0.25)
     assert 0 < last("dcim-rack", "If a feed is lost") < 100
+    (by_rack,) = [panel for board in BOARDS for panel in board.panels if panel.title == "Power of rating, p95 by rack"]
+    racks = [one["values"][0][1] for one in ask(influx, by_rack.queries[0].text, Source.MINUTES, filled)]
+    assert last("dcim-capacity", "Power, p95 of the busiest rack") == pytest.approx(max(racks), abs=0.1)
 
 
 # --- a real Grafana in between
