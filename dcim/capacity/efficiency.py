@@ -163,7 +163,7 @@ class Balance:
         # A sum is measured where none of its gaps had to be bridged: where all of its meters were silent at a time.
         whole = share > known - 0.005 - 1.0 / points.steps.number and not joined.silent and not lacking
         exact = whole and all(one.kind is FigureKind.MEASURED for one in found)
-        words = f"{len(found)} meters of {side}" if len(found) > 1 else found[0].boundary
+        words = f"{len(found)} meters of {'IT' if side == 'it' else side}" if len(found) > 1 else found[0].boundary
         if lacking:
             words += f"; {len(lacking)} more are not metered: {', '.join(lacking[:5])}"
         grid = joined.grid
@@ -272,6 +272,7 @@ class Balance:
         lasts = self._period.end - self._period.start
         hours = lasts / timedelta(hours=1)
         told = f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
+        told = "an hour" if told == "1 hours" else told
         if lasts >= YEAR and figure.coverage_pct >= ANNUAL_COVERAGE_PCT:
             return f"{name}, annual"
         if lasts >= YEAR:

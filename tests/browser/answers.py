@@ -242,7 +242,7 @@ def named(name: str, label: str, value: float | None, unit: str = "", why: str =
     """One figure of an answer about efficiency or cost."""
     return {
         "name": name, "label": label, "value": value, "unit": unit, "kind": "missing" if value is None else kind,
-        "coverage_pct": 0.0 if value is None else 97.4, "boundary": "2 meters of facility ÷ 8 meters of it", "why": why,
+        "coverage_pct": 0.0 if value is None else 97.4, "boundary": "2 meters of facility ÷ 8 meters of IT", "why": why,
         "formula": "facility energy ÷ IT energy", "source": "ISO/IEC 30134-2",
     }  # fmt: skip
 
