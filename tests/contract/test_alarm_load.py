@@ -289,6 +289,7 @@ def test_settings_are_tried_on_a_log(tmp_path: Path) -> None:
     assert (of("deadband 2 %")["alarms"], of("deadband 0.1 %")["alarms"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_log_without_values_says_so_of_deadbands(tmp_path: Path) -> None:
     file = tmp_path / "alarms.csv"
     file.write_text(ALARMS)
@@ -299,6 +300,7 @@ def test_a_log_without_values_says_so_of_deadbands(tmp_path: Path) -> None:
     assert "holds no measured values" not in known.stdout and "deadband 2 %" in known.stdout
 
 
+@pytest.mark.slow
 def test_a_limit_of_nothing_holds_no_clear(tmp_path: Path) -> None:
     text = ALARMS.replace("37.0\n", "0\n").replace("36.9", "nan")
     of = remedies(tmp_path, text, "--value", "value", "--limit", "limit", "--deadband", "5")

@@ -263,6 +263,7 @@ class TestAddresses:
             self.fetch(answer)
         assert "/s3cret/" not in str(caught.value) and "key=" not in str(caught.value)
 
+    @pytest.mark.slow
     def test_over_tls_the_certificate_must_be_the_hosts(self, tmp_path: Path) -> None:
         certs = certificates.make(tmp_path)
 

@@ -77,6 +77,7 @@ def test_second_store_in_this_process_is_refused(store: EmbeddedStore, path: Pat
     assert store.append(scan(0)) == Appended(1000, 0)
 
 
+@pytest.mark.slow
 def test_file_of_newer_software_is_left_alone(path: Path) -> None:
     EmbeddedStore(path, now).close()
     with duckdb.connect(path) as con:
@@ -88,6 +89,7 @@ def test_file_of_newer_software_is_left_alone(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.mark"]
 
 
+@pytest.mark.slow
 def test_duckdb_file_of_somebody_else_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with duckdb.connect(path) as con:
@@ -139,6 +141,7 @@ def fill(store: EmbeddedStore, first: int, points: int) -> tuple[int, Transient]
     raise AssertionError("the disk does not fill")
 
 
+@pytest.mark.slow
 def test_full_disk_costs_nothing_that_was_acknowledged(store: EmbeddedStore, path: Path) -> None:
     store.append(scan(0))
     log = path.with_name(path.name + ".wal")
@@ -264,6 +267,7 @@ def test_mark_that_cannot_be_written_holds_the_acknowledgement_back(
 # --- a quick start
 
 
+@pytest.mark.slow
 def test_opening_reads_no_more_than_came_since_the_newest_were_noted(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +332,7 @@ def test_readers_beside_the_writer_see_whole_batches(store: EmbeddedStore) -> No
     assert count_by_instant(store, points) == dict.fromkeys(range(batches), points)
 
 
+@pytest.mark.slow
 def test_several_writers_take_turns(store: EmbeddedStore) -> None:
     """The same batches from four threads: each instant is stored once, whoever is first."""
     results: list[Appended] = []

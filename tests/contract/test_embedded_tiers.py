@@ -86,6 +86,7 @@ def expect_what_is_left(store: EmbeddedStore, *appended: Readings, cuts: Sequenc
 # --- beside the writer
 
 
+@pytest.mark.slow
 def test_what_is_stored_while_a_stretch_is_rolled_up_is_in_it(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_what_is_stored_while_a_stretch_is_rolled_up_is_in_it(
     expect(store, rolled, *stored)
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_meanwhile_makes_the_stretch_begin_again(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +286,7 @@ def test_whichever_points_are_asked_for_in_whichever_way(
             same(store.window(*args), reference.window(*args))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_dropped_just_before_a_batch_is_written_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was sound when the batch was sifted, and nobody could tell any more whether it was there."""
     plain = embedded.sift
@@ -372,6 +375,7 @@ def test_full_disk_costs_a_piece_its_turn_and_nothing_else(store: EmbeddedStore,
     expect(store, rows)
 
 
+@pytest.mark.slow
 def test_damaged_rows_do_not_cost_the_file_when_upkeep_meets_them(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,6 +340,7 @@ class TestRestarts:
 
         asyncio.run(whole())
 
+    @pytest.mark.slow
     def test_what_came_due_while_it_was_down_is_told_once_by_its_last_step(self, tmp_path: Path) -> None:
         async def whole() -> None:
             office = Office(tmp_path)
@@ -353,6 +354,7 @@ class TestRestarts:
 
         asyncio.run(whole())
 
+    @pytest.mark.slow
     def test_without_ladders_nothing_is_kept(self, tmp_path: Path) -> None:
         async def whole() -> None:
             office = Office(tmp_path)

@@ -208,6 +208,7 @@ def test_a_new_token_needs_no_restart(rig: Rig, server: InfluxFaults) -> None:
     rig.check()
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
     ours = certificates.make(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -260,6 +261,7 @@ def test_a_poisoned_line_with_an_odd_name(tmp_path: Path, server: InfluxFaults) 
         ]
 
 
+@pytest.mark.slow
 def test_lines_of_another_type(rig: Rig, server: InfluxFaults) -> None:
     server.conflict = lambda line: "point=#3 " in line or "point=#7 " in line
     rig.fill(5)
@@ -287,6 +289,7 @@ def test_a_server_that_takes_less_at_once(rig: Rig, server: InfluxFaults) -> Non
     assert rig.store.backlog().dead_lettered == {DeadLetter.TOO_LARGE: 10}
 
 
+@pytest.mark.slow
 def test_a_crash_puts_nothing_aside_twice(rig: Rig, server: InfluxFaults) -> None:
     server.malformed = lambda line: "point=#3 " in line
     rig.fill(5)
@@ -363,6 +366,7 @@ def test_late_rows_are_asked_for_at_the_server(rig: Rig, server: InfluxFaults) -
     assert rig.store.backlog().overtaken == 0
 
 
+@pytest.mark.slow
 def test_a_crash_repeats_and_loses_nothing(rig: Rig, server: InfluxFaults) -> None:
     rig.fill(20)
     rig.crash()
@@ -392,6 +396,7 @@ def test_a_lost_bookmark_costs_counts_and_no_value(rig: Rig, server: InfluxFault
 # --- the spool
 
 
+@pytest.mark.slow
 def test_a_full_spool_takes_nothing_and_says_so(tmp_path: Path, server: InfluxFaults) -> None:
     rig = Rig(tmp_path / "influx", server)
     rig.store.close()

@@ -53,6 +53,7 @@ def planned(there: StandIn, **changed: Any) -> list[str]:
 # --- sync
 
 
+@pytest.mark.slow
 def test_everything_is_made_and_then_nothing_is_left_to_do() -> None:
     there = StandIn()
     made = synced(there)
@@ -86,6 +87,7 @@ def test_what_somebody_changed_is_named_and_put_right() -> None:
     assert planned(there) == []
 
 
+@pytest.mark.slow
 def test_a_token_that_is_given_is_written_although_nothing_differs() -> None:
     there = StandIn()
     synced(there)
@@ -95,6 +97,7 @@ def test_a_token_that_is_given_is_written_although_nothing_differs() -> None:
     assert there.secrets["dcim-minutes"] == {"httpHeaderValue1": "Token T1"}
 
 
+@pytest.mark.slow
 def test_nobody_s_change_is_lost_unseen() -> None:
     """Between the look and the write somebody else saves the board: the server's 412 is told, in words."""
     there = StandIn()
@@ -110,6 +113,7 @@ def test_nobody_s_change_is_lost_unseen() -> None:
         asyncio.run(race())
 
 
+@pytest.mark.slow
 def test_what_is_provisioned_from_files_is_left_to_them_and_nothing_is_done_by_halves() -> None:
     there = StandIn()
     synced(there)

@@ -337,6 +337,7 @@ def test_what_the_server_may_have_dropped_is_not_made_anew() -> None:
 # --- steps in memory
 
 
+@pytest.mark.slow
 @TRIES
 @given(
     st.lists(

@@ -375,6 +375,7 @@ def test_a_file_that_is_no_journal_is_left_alone_and_said(content: bytes, tmp_pa
     assert (tmp_path / "alarms.sqlite").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_damaged_page_is_permanent_and_says_what_to_do(tmp_path: Path) -> None:
     async def run() -> None:
         async with sql(tmp_path) as journal:
@@ -406,6 +407,7 @@ def test_a_folder_that_cannot_be_is_a_mistake_of_the_set_up(tmp_path: Path) -> N
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_row_that_nobody_understands_is_permanent_and_named(tmp_path: Path) -> None:
     async def run() -> None:
         for column, value in (("kind", "ghost"), ("change", "vanished"), ("finding", "{"), ("priority", 9)):
@@ -443,6 +445,7 @@ def test_a_locked_database_is_transient_and_nothing_is_written(tmp_path: Path) -
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_transient_and_nothing_is_written(tmp_path: Path) -> None:
     async def run() -> None:
         async with sql(tmp_path) as journal:
@@ -525,6 +528,7 @@ def test_a_row_that_was_changed_or_removed_shows(change: str, broken: int | None
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_window_that_was_changed_shows_and_the_command_says_so(tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
     site.write_text(f'[alarms]\njournal = "sqlite+aiosqlite:///{tmp_path}/alarms.sqlite"\n')

@@ -69,6 +69,7 @@ def test_within_and_beside_the_components_is_all_there_is() -> None:
     assert len(model.components) < 4, "something is left beside them"
 
 
+@pytest.mark.slow
 @every
 def test_a_row_alone_is_told_as_among_others(kind: str) -> None:
     model = calibrated(learn(kind, ROWS, 1), ROWS, lambda statistics: statistics)
@@ -79,6 +80,7 @@ def test_a_row_alone_is_told_as_among_others(kind: str) -> None:
     assert (measure(model, ROWS) < 1.0).all()
 
 
+@pytest.mark.slow
 @every
 def test_shares_name_the_column(kind: str) -> None:
     model = calibrated(learn(kind, ROWS, 1), ROWS, lambda statistics: statistics)
@@ -96,6 +98,7 @@ def test_the_same_rows_and_seed_make_the_same_model(kind: str) -> None:
         np.testing.assert_array_equal(array, to_arrays(learn(kind, ROWS, 4))[name])
 
 
+@pytest.mark.slow
 @every
 def test_columns_that_follow_from_others_and_many_rows_are_no_trouble(kind: str) -> None:
     double = np.hstack([ROWS, ROWS[:, :1]])
@@ -114,6 +117,7 @@ def spoiled(model: Model, name: str, array: np.ndarray[Any, Any] | None) -> dict
     return arrays if array is None else arrays | {name: array}
 
 
+@pytest.mark.slow
 @every
 def test_arrays_that_make_no_model_are_refused(kind: str) -> None:
     model = learn(kind, ROWS, 1)
@@ -378,6 +382,7 @@ def test_nothing_is_learned_while_it_looks() -> None:
 # --- training
 
 
+@pytest.mark.slow
 def test_what_was_not_usual_is_not_learned_from() -> None:
     full = plant()
     columns = columns_of(full.plant, "Rack")

@@ -284,6 +284,7 @@ def test_one_device_that_comes_back_and_back_is_told_of_once() -> None:
     assert len([entry for entry in logs if entry["log_level"] == "warning"]) == 1
 
 
+@pytest.mark.slow
 def test_tls_with_client_certificates_lets_nobody_else_in(pem: certificates.Certificates) -> None:
     async def scenario() -> None:
         context = tls.server_context(pem.server, pem.server_key, pem.ca)

@@ -93,6 +93,7 @@ def test_a_wet_sensor_becomes_a_webhook_once_somebody_is_there(tmp_path: Path) -
     inside(scenario, journal=journal, notices=told)
 
 
+@pytest.mark.slow
 def test_a_set_up_that_cannot_work_is_told_at_the_start(tmp_path: Path) -> None:
     route = (NoticeRoute(receivers=("night",)),)
     lost = Settings(store=MEMORY, notices=Notices(receivers=(hook(tmp_path, None, 1),), routes=route))

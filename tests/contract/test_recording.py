@@ -229,6 +229,7 @@ def test_files_are_cut_by_time_and_each_stands_for_itself(
     assert second["time"].min() == begins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace_s", [1.0, 5.0, 30.0, 60.0])
 def test_any_pace_keeps_the_rules(tmp_path: Path, pace_s: float) -> None:
     pace = Pace(pace_s, 600.0)
@@ -294,6 +295,7 @@ def test_a_full_disk_is_told_and_leaves_no_manifest(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "t" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_what_is_broken_off_leaves_no_manifest(tmp_path: Path) -> None:
     def stop(_: float) -> None:
         raise KeyboardInterrupt

@@ -314,6 +314,7 @@ def test_a_flood_under_many_silences_is_silenced() -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 def test_silences_have_an_end_in_number() -> None:
     async def scenario(engine: Engine, _: MemoryJournal) -> None:
         for number in range(500):

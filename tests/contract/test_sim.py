@@ -254,6 +254,7 @@ def test_metadata_goes_out_retained_at_the_start_and_every_100_seconds(shown: li
     assert shown[0].messages[: len(first)] == first, "before the values that need it"
 
 
+@pytest.mark.slow
 def test_heartbeats_say_the_time(shown: list[Tick]) -> None:
     beats = series(shown)
     for topic in (
@@ -357,6 +358,7 @@ def test_no_fault_shows_before_its_onset_and_then_it_does(drawn: Fault, quiet: l
     assert differ == (fault.kind != "filling"), "nothing is filled into what is full"
 
 
+@pytest.mark.slow
 def test_when_the_bms_is_offline_racks_and_gpus_go_on() -> None:
     sick = ticks(140, hall=SMALL, timetable=Timetable((Event(15.0, 100.0, (BmsOffline(),)),)))
     off = [message.topic for tick in sick[16:116] for message in tick.messages]
@@ -371,6 +373,7 @@ def test_when_the_bms_is_offline_racks_and_gpus_go_on() -> None:
     assert f"{VALUE}Rack/RackLeakDetect/demo/H1-A01" in back
 
 
+@pytest.mark.slow
 def test_a_gpu_that_has_switched_itself_off_is_blank_but_for_its_xid() -> None:
     lost = Timetable((Event(1.0, 300.0, (FlowLost("H1-CDU-1"),)),))
     hot = Hall(HallSettings(racks=2, hosts_per_rack=1, gpus_per_host=2, rack_power_kw=2.0, air_share=0.0))
@@ -447,6 +450,7 @@ def test_a_missing_value_is_null_and_bad_on_the_bus() -> None:
     assert {payload["quality"] for payload in payloads if payload["value"] is not None} == {1}
 
 
+@pytest.mark.slow
 def test_meters_are_as_good_as_they_are_said_to_be() -> None:
     hall = Hall(HallSettings(spread=0.0, flaws=0.0))
     sensors = Sensors(hall, seed=3)

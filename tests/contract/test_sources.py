@@ -67,6 +67,7 @@ def test_a_failed_delivery_is_tried_again_and_not_acknowledged(kind: type[Rig], 
     ]
 
 
+@pytest.mark.slow
 @SOURCES
 @VERSIONS
 def test_every_message_comes_once_and_in_order(kind: type[Rig], version: int) -> None:
@@ -121,6 +122,7 @@ def test_a_payload_too_large_and_a_topic_that_is_no_utf8_cost_no_neighbour(kind:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 @SOURCES
 def test_qos_1_beyond_the_window_holds_its_sender_back_and_loses_nothing(kind: type[Rig]) -> None:
     count, payload = 2_000, bytes(10_000)

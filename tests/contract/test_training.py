@@ -160,6 +160,7 @@ def test_a_table_is_learned_from_by_the_command(tmp_path: Path) -> None:
     np.testing.assert_allclose(one.centres[:, flow], trained().centres[:, theirs])
 
 
+@pytest.mark.slow
 def test_the_rows_of_one_asset_need_not_name_it(tmp_path: Path) -> None:
     rows = wide().filter(pl.col("rack") == "r-1").drop("rack")
     file = written(rows.with_columns(pl.col("when").dt.replace_time_zone(None)), tmp_path / "r-1.parquet")
@@ -315,6 +316,7 @@ def test_the_journal_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert [row.occurrence for row in found] == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 def test_a_long_history_is_learned_from_by_its_newest_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CELLS_MAX", 12 * 300)  # of two racks with six columns
     asked: list[datetime] = []

@@ -57,6 +57,7 @@ def test_messages_come_as_they_were_published(tmp_path: Path, version: int) -> N
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_what_was_sent_while_we_were_away_arrives_once(tmp_path: Path, version: int) -> None:
     async def scenario(broker: Mosquitto) -> None:
@@ -75,6 +76,7 @@ def test_what_was_sent_while_we_were_away_arrives_once(tmp_path: Path, version: 
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_a_broker_that_dies_and_comes_back_is_found_again_with_our_session(tmp_path: Path, version: int) -> None:
     async def scenario(broker: Mosquitto) -> None:
@@ -184,6 +186,7 @@ def test_ten_megabytes_are_skipped_and_cost_no_neighbour(tmp_path: Path, version
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 def test_the_window_is_ours_and_not_the_brokers_default(tmp_path: Path) -> None:
     async def scenario(broker: Mosquitto) -> None:
         make_ready(broker)
@@ -200,6 +203,7 @@ def test_the_window_is_ours_and_not_the_brokers_default(tmp_path: Path) -> None:
         asyncio.run(scenario(broker))
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_a_wrong_password_and_a_forbidden_topic_are_told(tmp_path: Path, version: int) -> None:
     passwords = tmp_path / "passwords"
@@ -306,6 +310,7 @@ def test_mosquitto_sub_is_refused_and_told_so(version: int) -> None:
     assert entry["todo"] == "Run a broker for whoever subscribes, and make it a source here."
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_mosquitto_pub_over_tls_with_a_client_certificate(tmp_path: Path, version: int) -> None:
     pem = certificates.make(tmp_path)

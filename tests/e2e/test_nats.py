@@ -46,6 +46,7 @@ def test_retained_and_live_messages_come_as_they_were_published(tmp_path: Path) 
         asyncio.run(scenario(gateway))
 
 
+@pytest.mark.slow
 def test_what_was_sent_while_we_were_away_arrives_once(tmp_path: Path) -> None:
     async def scenario(gateway: Nats) -> None:
         make_ready(gateway)
@@ -63,6 +64,7 @@ def test_what_was_sent_while_we_were_away_arrives_once(tmp_path: Path) -> None:
         asyncio.run(scenario(gateway))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_gateway_that_comes_back_is_found_again_with_our_session(tmp_path: Path, how: signal.Signals) -> None:
     async def scenario(gateway: Nats) -> None:
@@ -84,6 +86,7 @@ def test_a_gateway_that_comes_back_is_found_again_with_our_session(tmp_path: Pat
     assert not [entry for entry in logs if "had not kept our session" in entry["event"]]
 
 
+@pytest.mark.slow
 def test_a_small_window_of_the_gateway_costs_pace_and_nothing_else(tmp_path: Path) -> None:
     async def scenario(gateway: Nats) -> None:
         make_ready(gateway)

@@ -39,6 +39,7 @@ def broker() -> Iterator[Broker]:
         process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.mosquitto
 def test_all_of_it_arrives_and_the_metadata_stays(broker: Broker) -> None:
     start = datetime(2026, 5, 1, tzinfo=UTC)

@@ -50,6 +50,7 @@ class Killer:
         return numbers
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_to_a_kill(tmp_path: Path) -> None:
     rng = random.Random(3)
     killer = Killer(tmp_path)

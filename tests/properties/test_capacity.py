@@ -83,6 +83,7 @@ def replace_tree(network: Network) -> Network:
     return replace(network, tree=False)
 
 
+@pytest.mark.slow
 @given(halls())
 def test_headroom_that_is_used_up_overloads_nothing(drawn: tuple[Inventory, Network, Loads]) -> None:
     inventory, network, now = drawn
@@ -99,6 +100,7 @@ def test_headroom_that_is_used_up_overloads_nothing(drawn: tuple[Inventory, Netw
             assert together <= sum(max(0.0, limits.limits[rack].spare or 0.0) for rack in unit.racks) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @given(halls(), st.integers(1, 12), st.floats(1.0, 150.0))
 def test_racks_that_are_placed_fit_in_fact(drawn: tuple[Inventory, Network, Loads], racks: int, kw: float) -> None:
     inventory, network, now = drawn

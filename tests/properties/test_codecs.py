@@ -150,6 +150,7 @@ def test_anything_is_taken_counted_and_costs_no_neighbour(sent):
     assert sum(got.items.values()) >= len(messages) - gpus + 3 * len(messages)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TOPICS, PAYLOADS), max_size=12))
 @QUICK
 def test_a_message_of_the_bus_is_one_item(sent):
@@ -406,6 +407,7 @@ def test_hosts_that_get_no_point_leave_nothing_behind():
 # ------------------------------------------------------------------ the fuzzer
 
 
+@pytest.mark.slow
 def test_a_little_fuzzing_holds():
     assert fuzz(1_500, 11, lambda _line: None) == ("", [])
 

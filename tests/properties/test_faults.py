@@ -148,6 +148,7 @@ def test_3_a_burst_empties_the_loop_and_the_gpus_run_away(flow_lpm: float) -> No
     assert min(state.rack_kw.sum() for state in states) < 0.9 * states[0].rack_kw.sum()
 
 
+@pytest.mark.slow
 def test_4_a_drip_wets_the_tray_and_nothing_else_shows() -> None:
     states = play(TrayDrip(RACK, 0.002), 1800.0)
     assert next(state.time_s for state in states if state.tray_wet[HERE]) == pytest.approx(600.0, abs=70)
@@ -222,6 +223,7 @@ def test_9_without_flow_gpus_warm_up_by_kelvins_a_second_slow_down_and_switch_th
     assert np.all(gpu_fields(HALL, back)[1422] >= off[1422]), "counters do not fall"
 
 
+@pytest.mark.slow
 def test_10_a_worn_pump_runs_faster_for_its_flow(well: State) -> None:
     state = settled(PumpWear(CDU, 0.15), used=0.8)
     per_speed = (state.return_lpm.sum() / state.speed[0, 0]) / (well.return_lpm.sum() / well.speed[0, 0])
@@ -246,6 +248,7 @@ def test_11_air_makes_flow_flutter_and_clings_to_the_plates(well: State) -> None
     assert abs(states[-1].tank_l[0] - well.tank_l[0]) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0.3, 2.0])
 def test_12_a_blocked_branch_warms_its_gpus_and_takes_flow_from_the_rack(well: State, more: float) -> None:
     state = settled(BranchBlocked(RACK, more, branch=2))
@@ -281,6 +284,7 @@ def test_14_with_a_stuck_valve_the_supply_follows_the_load(well: State) -> None:
     assert abs(stuck.valve_wanted[0] - stuck.valve[0]) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("swing_k", "period_s"), [(0.5, 40.0), (1.0, 60.0), (3.0, 150.0)])
 def test_15_a_hunting_valve_swings_the_supply(swing_k: float, period_s: float) -> None:
     states = play(ValveHunting(CDU, swing_k, period_s), 900.0, dt_s=4.0, used=0.9)[75:]
@@ -516,6 +520,7 @@ def test_27_a_swapped_device_takes_its_litres_slower_and_slower() -> None:
     assert QuickConnectSwap.maintenance and not QuickConnectSwap.harmful
 
 
+@pytest.mark.slow
 def test_a_changeover_swaps_the_pumps_and_leaves_the_flow_alone() -> None:
     states = play(PumpChangeover(CDU, 2), 60.0, by=step, dt_s=1.0)
     assert states[-1].duty.tolist() == [1]
@@ -527,6 +532,7 @@ def test_a_changeover_swaps_the_pumps_and_leaves_the_flow_alone() -> None:
     assert again.duty.tolist() == [1], "it is there already"
 
 
+@pytest.mark.slow
 def test_a_changed_setpoint_is_told_and_followed() -> None:
     state = settled(SetpointChange(CDU, -2.0))
     assert state.pipe_c[0, 0] == pytest.approx(33.0, abs=0.1)

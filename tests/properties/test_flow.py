@@ -7,6 +7,7 @@ from datetime import datetime
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ class Closely(Flow):
         return np.zeros_like(racks), np.zeros_like(circuits)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_enough_is_what_a_close_look_says(data: st.DataObject) -> None:
     latest, second = Latest(), 0.0

@@ -149,6 +149,7 @@ EVERY = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EVERY
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)

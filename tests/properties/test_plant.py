@@ -275,6 +275,7 @@ def test_loops_do_not_know_each_other() -> None:
 # Faults.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", [0.4, 1.0])
 def test_pump_trip(used: float) -> None:
     work = load(HALL, used)
@@ -292,6 +293,7 @@ def test_pump_trip(used: float) -> None:
     assert states[-1].die_c.max() == pytest.approx(start.die_c.max(), abs=1.0)
 
 
+@pytest.mark.slow
 def test_after_a_trip_the_next_one_finds_the_first_pump_again() -> None:
     work = load(HALL, 0.8)
     state = last(walk(HALL, steady(HALL, work), work, PumpTrip("H1-CDU-1", 1), 60))
@@ -387,6 +389,7 @@ def test_make_up_hides_a_leak_in_a_saw_tooth_where_it_is_on() -> None:
     assert min(state.tank_l[0] for state in states) > 24.0
 
 
+@pytest.mark.slow
 def test_an_empty_reservoir_stops_the_pumps_and_nothing_goes_below_zero() -> None:
     hall = Hall(HallSettings(fill_below_pct=None))
     work = load(hall, 0.3)

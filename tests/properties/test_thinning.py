@@ -39,6 +39,7 @@ def frame(points: list[list[tuple[int, float | None]]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+@pytest.mark.slow
 @given(st.lists(series, min_size=1, max_size=3), st.integers(5, 60))
 def test_extremes_and_ends_are_kept_and_no_more_than_asked_for(
     points: list[list[tuple[int, float | None]]], most: int

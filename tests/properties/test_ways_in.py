@@ -58,6 +58,7 @@ SHAPE = st.tuples(st.integers(1, 4), st.integers(1, 5))
 FIELDS = st.lists(st.sampled_from(sorted(BY_DCGM_FIELD)), min_size=1, max_size=6, unique=True)
 
 
+@pytest.mark.slow
 @given(SHAPE, FIELDS, st.data())
 @QUICK
 def test_both_forms_of_a_gpu_message_say_the_same(shape, fields, data):

@@ -42,6 +42,7 @@ def readings(batch: list[tuple[int, int, Quality]], now_s: int, first: int) -> R
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60), deadline=None)
 @given(steps=st.lists(STEP, min_size=1, max_size=25), block=st.sampled_from([3, 4_096]), short=st.sampled_from([0, 4]))
 def test_a_frame_holds_what_came_in_order_of_point_time_and_arrival(

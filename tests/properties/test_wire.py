@@ -82,6 +82,7 @@ def cut_up(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in zip([0, *marks], [*marks, len(stream)], strict=True)]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_cut_gives_the_same_messages(stream: tuple[int, list[bytes]], places: list[int]) -> None:

@@ -213,6 +213,7 @@ def test_a_delay_goes_on_over_a_restart(plant: Timeline) -> None:
     plant.expect("03:30", alarms=["rack-7 rack-supply-temperature-high: returned, medium"])
 
 
+@pytest.mark.slow
 def test_a_silent_source_hides_its_stale_points_and_says_how_many(plant: Timeline) -> None:
     stale = [("rack-7", f"point {number}") for number in range(3)]
     plant.at("00:10", stands(FindingKind.SOURCE_SILENT, "bms"))
@@ -230,6 +231,7 @@ def test_a_silent_source_hides_its_stale_points_and_says_how_many(plant: Timelin
     )
 
 
+@pytest.mark.slow
 def test_a_mask_hides_no_clear_and_nothing_that_stood_before(plant: Timeline) -> None:
     plant.at("00:10", stands(FindingKind.POINT_STALE, "rack-7", "a"), stands(FindingKind.POINT_STALE, "rack-8", "b"))
     first, second = "rack-7 point-stale: unacknowledged, low", "rack-8 point-stale: unacknowledged, low"
@@ -425,6 +427,7 @@ def test_what_was_acknowledged_and_stands_on_is_asked_about_again(plant: Timelin
 # --- What the design hides --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cdu_that_gives_no_coolant_explains_its_racks(plant: Timeline) -> None:
     plant.feeds("cdu-1", "rack-7", "rack-8")
     plant.at("00:05", stands(FLOW, "rack-9"))

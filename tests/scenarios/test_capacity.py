@@ -111,6 +111,7 @@ def test_heat_is_the_truth_over_a_minute() -> None:
     assert float(np.mean(told)) == pytest.approx(float(np.mean(truth)), rel=WITHIN)
 
 
+@pytest.mark.slow
 def test_what_is_foretold_of_a_lost_feed_is_what_happens() -> None:
     lost = Event(60.0, 600.0, (FeedLost(HALL.busway(0)),))
     before, after = played(HALL, 75.0, lost, looks=(58.0, 75.0))
@@ -137,6 +138,7 @@ def test_what_is_foretold_of_a_lost_feed_is_what_happens() -> None:
     assert {(one.has, one.holds) for one in gone} == {("N", Holds.NO)}
 
 
+@pytest.mark.slow
 def test_small_breakers_are_told_before_a_feed_is_lost() -> None:
     hall = Hall(replace(HALL.settings, breaker_share=0.25))
     (moment,) = played(hall, 60.0, looks=(60.0,))

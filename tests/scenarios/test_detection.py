@@ -55,12 +55,14 @@ def test_a_fitting_of_two_litres_a_minute_is_found_within_90_seconds(seed: int) 
     assert any("expansion" in what for what in ruled_out)
 
 
+@pytest.mark.slow
 def test_half_a_litre_a_minute_takes_longer_but_is_found() -> None:
     found = first_found({("cdu-0", "level"): falling(0.5)})
     assert found is not None
     assert 60 < found[0] - LEAK_S <= 240
 
 
+@pytest.mark.slow
 def test_a_second_signal_makes_it_sure() -> None:
     alone = first_found({("cdu-0", "level"): falling(2.0)})
     agreed = first_found({("cdu-0", "level"): falling(2.0), ("r-1", "rope"): (TIMES > LEAK_S + 20).astype(float)})

@@ -82,6 +82,7 @@ def test_one_outage_does_not_make_us_deaf_for_the_next() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_new_habit_is_learned_when_it_was_seen_three_times() -> None:
     """A source that spoke every second is told to speak every minute: after three pauses that is its pace."""
     house = House(lambda second: second < 300 or second % 60 == 0, beats=False).play(30)
@@ -117,11 +118,13 @@ def test_what_arrives_while_we_look_is_not_taken_for_an_earlier_run() -> None:
     assert ways.watch(house.latest, house.loops.plant, at(440)).findings
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_heard_may_lie_ahead_of_a_clock_that_was_set_back() -> None:
     house = House(lambda _: False, beats=False, heard_before_s=-3600).play(6)
     assert [line for line in house.told if "source-lost" in line] == ["04:12 source-lost activated"]
 
 
+@pytest.mark.slow
 def test_a_store_that_takes_nothing_is_one_alarm_and_not_a_lost_source() -> None:
     full = "the disk is full. Free some space on it"
     house = House(always, at={300: trouble(300, full), 900: trouble(900, "")}).play(25)

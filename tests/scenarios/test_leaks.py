@@ -122,6 +122,7 @@ def test_the_pressure_shows_half_a_litre_a_minute_within_a_minute_and_the_level_
     assert any("drifts" in line.what for line in sure.evidence if line.bearing is Bearing.RULED_OUT)
 
 
+@pytest.mark.slow
 def test_a_loop_without_a_level_is_judged_by_its_pressure() -> None:
     second, finding = first(minutes(holding(lost(1.0), level=False)))
     assert second - LEAK_S <= 60
@@ -137,6 +138,7 @@ def test_gas_that_is_lost_is_no_coolant() -> None:
     assert any("gas" in why for why in reasons(late))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lpm", [20.0, 60.0, 120.0])
 @pytest.mark.parametrize("signals", [{}, {"level": False}, {"pressure": False}], ids=["both", "pressure", "level"])
 def test_a_burst_is_found_within_seconds(lpm: float, signals: dict[str, bool]) -> None:
@@ -179,6 +181,7 @@ def test_one_leak_is_one_finding_with_all_its_evidence() -> None:
     assert last.confidence > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until_s", [LEAK_S + 20.0, np.inf], ids=["a blip", "condensate that stands"])
 def test_a_rope_that_is_wet_over_a_loop_that_loses_nothing_is_the_ropes_own_business(until_s: float) -> None:
     wet = ((TIMES > LEAK_S) & (until_s > TIMES)).astype(float)
@@ -198,6 +201,7 @@ def test_flow_that_does_not_come_back_counts_where_nothing_else_tells() -> None:
     assert nothing(minutes(mute | {("cdu-0", "flow"): flow}))  # the meters' error has not been learned
 
 
+@pytest.mark.slow
 def test_a_flow_meter_that_is_off_is_no_leak_while_the_level_stands() -> None:
     flow = 1.01 * 179.0 * 4 * np.where(TIMES > LEAK_S, 1.08, 1.0)
     assert nothing(minutes({("cdu-0", "flow"): flow} | holding(lost(0.0)), detector=Leaks(closed(Loops()))))
@@ -380,6 +384,7 @@ def test_loops_that_are_added_leave_the_record_of_the_others() -> None:
     assert finding.since < at(ONSET_S) + timedelta(minutes=15)
 
 
+@pytest.mark.slow
 def test_readings_that_are_bad_are_no_fall() -> None:
     loops = Loops(racks=1)
     frame = history(loops, 600.0, {})

@@ -46,6 +46,7 @@ def house(gone: int, stay: int, over_s: float = 60.0, back: int = 0) -> Played:
     )
 
 
+@pytest.mark.slow
 def test_many_that_fall_silent_together_are_one_alarm() -> None:
     played = house(gone=40, stay=2)
     (alarm,) = played.alarms

@@ -121,11 +121,13 @@ def test_heat_at_one_cdu_is_as_right_as_its_three_meters(told):
     assert of_cdu.mean == pytest.approx(told.heat_kw.sum(axis=1).mean(), rel=2.0 * sigma)
 
 
+@pytest.mark.slow
 def test_gpus(told):
     (power,) = told.ask("gpu_power", SITE)
     assert power.mean == pytest.approx(told.gpu_kw.sum(axis=1).mean(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_efficiency(told):
     busways = tuple(told.hall.busway(feed) for feed in range(2))
     of = survey_energy(told.layout, Boundary(SITE, busways))
