@@ -179,7 +179,7 @@ def test_the_rack_tells_failover_gpus_and_history(console: Open) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2 + 150, box["y"] + 125, steps=4)
     page.mouse.up()
-    expect(page.get_by_label("From")).to_be_visible()
+    expect(page.get_by_label("From", exact=True)).to_be_visible()
     assert "from=" in page.url and "span" not in page.url
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()

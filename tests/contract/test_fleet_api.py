@@ -91,6 +91,7 @@ def test_gpus_in_every_order() -> None:
         wrong = await hall.get(f"/api/v1/gpus?scope=asset/{SITE}/R9", 404)
         assert "R9" in wrong["detail"]
         assert (await hall.get("/api/v1/gpus?sort=colour", 422))["status"] == 422
+        assert (await hall.get(f"/api/v1/gpus?offset={10**27}", 422))["status"] == 422
         table = await hall.client.get("/api/v1/gpus?format=csv&only=thermal")
         (row,) = csv.DictReader(io.StringIO(table.text))
         assert (row["temperature_c"], row["causes"], row["xid"]) == ("90.0", "thermal power_cap", "")

@@ -27,6 +27,7 @@ router = APIRouter(tags=["plant"], responses=RESPONSES)
 KEEP_S = 2.0
 """For how long an answer about now is given again."""
 ITEMS_MAX = 20_000
+OFFSET_MAX = 10_000_000
 
 Only = Literal["slowed", "thermal", "power_cap", "power_brake", "hardware", "sync_boost", "xid", "stale"]
 
@@ -123,7 +124,9 @@ async def gpus(
         Query(description="The order: by this column, those that do not tell it last."),
     ] = "temperature_c",
     order: Annotated[Literal["asc", "desc"], Query(description="Lowest or highest first.")] = "desc",
-    offset: Annotated[int, Query(description="How many of them to leave out at the beginning.", ge=0)] = 0,
+    offset: Annotated[
+        int, Query(description="How many of them to leave out at the beginning.", ge=0, le=OFFSET_MAX)
+    ] = 0,
     limit: Annotated[int, Query(description="How many at most.", ge=1, le=ITEMS_MAX)] = 100,
     format: Annotated[Literal["json", "csv"], Query(description="json, or a table as csv.")] = "json",  # noqa: A002
 ) -> Response:
