@@ -26,7 +26,7 @@ secrets:         ## passwords and tokens for docker compose, those that are miss
 	  influx_admin_password influx_admin_token grafana_admin_password; do \
 	  test -s secrets/$$name || $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))' > secrets/$$name; done
 
-test: $(READY)   ## the quick tests: under two minutes on two quiet cores
+test: $(READY)   ## the quick tests: three minutes on two cores
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(READY)   ## browsers, restarts, outages and long stories, and every property with all its examples: a quarter of an hour
