@@ -65,6 +65,7 @@ from dcim.app.clock import SAY_S, Clock
 from dcim.app.condition import Condition
 from dcim.app.energy_settings import Energy
 from dcim.app.followed import Followed
+from dcim.app.garbage import unsearched
 from dcim.app.hub import Hub
 from dcim.app.intake import Intake
 from dcim.app.netbox_reading import NetboxReading, tell_changes
@@ -74,7 +75,7 @@ from dcim.app.planning import Planning, placements_of
 from dcim.app.recorded import Recording
 from dcim.app.rule_file import RuleFile
 from dcim.app.series import SeriesBook
-from dcim.app.service import Service, uncollected
+from dcim.app.service import Service
 from dcim.app.settings import (
     AppriseReceiver,
     BrokerSource,
@@ -223,7 +224,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Service:
             in_turn=2,  # limits, and the sensors that the rest must not believe
         )
         series.follow(lambda: watch.plant)
-        with uncollected():
+        with unsearched():
             await engine.open(started)
         outside = Outside(engine, watch.say, clock)
         outside.resume(started)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from dcim.app.api.context import Context
+from dcim.app.garbage import seldom_searched
 from dcim.app.intake import Intake
 from dcim.app.requests import Requests
 from dcim.core.errors import DcimError
@@ -30,10 +30,6 @@ log = structlog.get_logger()
 
 STOP_S = 3
 """Seconds that open requests get to finish."""
-COLLECT_AFTER = 100_000
-"""Objects that may hold others are looked through for rings after so many new ones. Messages are such objects, there
-are tens of thousands of them at a time, and none is ever in a ring: looking through them, and through all that the
-service is made of, every 700 was a third of what a message cost."""
 
 
 @runtime_checkable
@@ -101,7 +97,7 @@ class Service:
 
         When a loop fails, everything stops and the failure is raised: a service of which half is dead must not look
         alive."""
-        with _rarely_collecting():
+        with seldom_searched():
             await self._run(beside)
 
     async def _run(self, beside: Sequence[Callable[[], Awaitable[None]]]) -> None:
@@ -134,33 +130,6 @@ class Service:
                 loop.remove_signal_handler(number)
             await self._closing.aclose()
             log.info("stopped")
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Keeps the garbage collector away from what only makes things that stay: looking through a growing heap again and
-    again is a third of what it costs to read a long journal."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _rarely_collecting() -> Iterator[None]:
-    """Keeps what has been loaded by now out of the garbage collector's sight, and has it come seldom: COLLECT_AFTER."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -271,8 +271,7 @@ class Balance:
         """What a figure over this period may be called."""
         lasts = self._period.end - self._period.start
         hours = lasts / timedelta(hours=1)
-        told = f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
-        told = "an hour" if told == "1 hours" else told
+        told = "an hour" if hours == 1 else f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
         if lasts >= YEAR and figure.coverage_pct >= ANNUAL_COVERAGE_PCT:
             return f"{name}, annual"
         if lasts >= YEAR:

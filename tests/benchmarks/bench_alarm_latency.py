@@ -126,7 +126,7 @@ def beside(port: int, points: int, rate: float) -> Iterator[Sender]:
             target=sender.run, args=(1 << 40, now_ms(), rate), kwargs={"follow_clock": True, "stop": stop}, daemon=True
         )
         thread.start()
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # no event says that a pace is kept
         try:
             yield sender
         finally:

@@ -28,7 +28,7 @@ from alerts.journal import SqlJournal
 from alerts.lifecycle import Acknowledge
 from dcim.app.api.alarms import ORDERS
 from dcim.app.api.pages import PAGE_MAX, cut
-from dcim.app.service import COLLECT_AFTER, uncollected
+from dcim.app.garbage import COLLECT_AFTER, unsearched
 from dcim.app.views import alarm_body
 from dcim.core.assets import Asset, AssetKey, Placement
 from dcim.core.findings import Detection, Finding, FindingKind, Subject
@@ -202,7 +202,7 @@ async def run(alarms: int, rows: int, folder: Path) -> None:
         async def start(url: str = url) -> None:
             journal = SqlJournal(url)
             await journal.open()
-            with uncollected():  # as the service does
+            with unsearched():  # as the service does
                 await Engine(rules.default(), journal).open(at(10**6))
             await journal.close()
 

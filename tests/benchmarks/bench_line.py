@@ -108,7 +108,7 @@ def subscribed(broker: Mosquitto, points: int) -> Iterator[tuple[Running, Sender
 
 def arrived(service: Running, items: int) -> None:
     """Waits until so many items are booked in all. Asks seldom: each question costs the service that is measured."""
-    wait_for(f"{items} items", lambda: time.sleep(ASK_S) or service.ledger("bus")["received"] >= items, 600)
+    wait_for(f"{items} items", lambda: service.ledger("bus")["received"] >= items, 600, ASK_S)
 
 
 def measure(service: Running, sender: Sender, points: int, messages: int, rest: float = 0.0) -> Round:
@@ -122,7 +122,7 @@ def measure(service: Running, sender: Sender, points: int, messages: int, rest: 
 
 def at_rest(service: Running) -> float:
     """CPU seconds a second of a service to which nothing comes, once it has done what it began when something did."""
-    time.sleep(REST_S)
+    time.sleep(REST_S)  # nothing is waited for: that nothing happens is what is measured
     before = cpu_s(service.process.pid)
     time.sleep(REST_S)
     return (cpu_s(service.process.pid) - before) / REST_S

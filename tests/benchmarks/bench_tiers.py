@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dcim.app.upkeep import PAUSE_S
 from dcim.core.readings import Readings
 from dcim.core.times import from_us, now
 from dcim.store.embedded import EmbeddedStore
@@ -80,7 +81,7 @@ class Live:
             took.append(time.perf_counter() - start)
             if not more and until():
                 return np.array(took)
-            time.sleep(0.01)
+            time.sleep(PAUSE_S)  # as the service does
 
 
 def main() -> None:

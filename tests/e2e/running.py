@@ -32,15 +32,15 @@ def free_port() -> int:
         return port
 
 
-def wait_for(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-    """The first truthy answer of `check`; fails the test when none comes."""
+def wait_for(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S, every_s: float = 0.05) -> Any:
+    """The first truthy answer of `check`, which is asked every_s seconds; fails the test when none comes."""
     deadline = time.monotonic() + patience_s
     while True:
         answer = check()
         if answer:
             return answer
         assert time.monotonic() < deadline, f"waited {patience_s:g} s for {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 @dataclass

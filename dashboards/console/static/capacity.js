@@ -6,6 +6,7 @@ import { save } from "./csv.js";
 import { el, keyed, text } from "./dom.js";
 import { MISSING, many, number } from "./format.js";
 import { words } from "./names.js";
+import { tableCard } from "./table-card.js";
 
 const EVERY_MS = 30_000;
 const LEVELS = [
@@ -50,24 +51,12 @@ export class Capacity {
     this.standing = el("p.sub", { role: "status" });
     this.use = el("tbody");
     this.used = el("p.sub", { role: "status" });
-    const table = (title, heads, rows, ...more) =>
-      el(
-        "section.card.drawer",
-        {},
-        el("h2", {}, title),
-        ...more,
-        el(
-          "div.table",
-          {},
-          el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((name) => el("th", {}, name)))), rows),
-        ),
-      );
     this.body = el(
       "div.drawer",
       { hidden: true },
-      table("Headroom", ["Place", "Racks", "May draw more", "What stops it first", "By resource", "Not known"], this.rows),
-      table("Redundancy right now", ["Place", "Power", "Cooling", "Weakest"], this.redundancy, this.standing),
-      table("Power in use", ["Place", "Mean", "95 of 100", "Peak", "Of rating", "Failover-safe", "Covered"], this.use, this.used),
+      tableCard("Headroom", ["Place", "Racks", "May draw more", "What stops it first", "By resource", "Not known"], this.rows),
+      tableCard("Redundancy right now", ["Place", "Power", "Cooling", "Weakest"], this.redundancy, { before: [this.standing] }),
+      tableCard("Power in use", ["Place", "Mean", "95 of 100", "Peak", "Of rating", "Failover-safe", "Covered"], this.use, { before: [this.used] }),
     );
     this.nodes = [
       el(

@@ -6,6 +6,7 @@ import { save } from "./csv.js";
 import { attr, el, keyed, text } from "./dom.js";
 import { MISSING, number, stamp, utc } from "./format.js";
 import { ScopeChoice, scopeName } from "./scope.js";
+import { tableCard } from "./table-card.js";
 
 const EVERY_MS = 60_000;
 const WINDOWS = [
@@ -18,6 +19,7 @@ const WINDOWS = [
   ["this_year", "this year"],
   ["last_year", "last year"],
 ];
+const HEADS = ["Figure", "#Is", "How known", "#Covered", "Boundary", "How it is worked out"];
 const RATIOS = new Set(["PUE", "pPUE", "WUE", "CUE", "REF", "ERF", "ITUE", "TUE"]);
 const KINDS = { measured: "measured", estimated: "estimated", missing: "missing" };
 // Digits that a figure deserves: a PUE of 1.2 says less than it knows, a cost of 0.0341 needs all of them.
@@ -45,29 +47,12 @@ export class EfficiencyPage {
     this.amounts = el("tbody");
     this.costs = el("tbody");
     this.costWord = el("p.sub", { role: "status" });
-    const table = (title, rows, ...more) =>
-      el(
-        "section.card.drawer",
-        {},
-        el("h2", {}, title),
-        ...more,
-        el(
-          "div.table",
-          { tabindex: "0", role: "group", "aria-label": title },
-          el(
-            "table.figures",
-            {},
-            el("thead", {}, el("tr", {}, el("th", {}, "Figure"), el("th.n", {}, "Is"), el("th", {}, "How known"), el("th.n", {}, "Covered"), el("th", {}, "Boundary"), el("th", {}, "How it is worked out"))),
-            rows,
-          ),
-        ),
-      );
     this.body = el(
       "div.drawer",
       { hidden: true },
-      table("Ratios", this.ratios),
-      table("Energy, water, heat", this.amounts),
-      table("Cost", this.costs, this.costWord),
+      tableCard("Ratios", HEADS, this.ratios, { kind: "table.figures" }),
+      tableCard("Energy, water, heat", HEADS, this.amounts, { kind: "table.figures" }),
+      tableCard("Cost", HEADS, this.costs, { kind: "table.figures", before: [this.costWord] }),
     );
     this.nodes = [
       el(

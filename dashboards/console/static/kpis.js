@@ -6,6 +6,7 @@ import * as clock from "./clock.js";
 import { save } from "./csv.js";
 import { el, keyed, mark, text } from "./dom.js";
 import { MISSING, age, many, number, stamp, zone } from "./format.js";
+import { tableCard } from "./table-card.js";
 
 const DAYS = [1, 7, 30, 90, 365];
 const DEFAULT = 30;
@@ -59,21 +60,14 @@ export class Kpis {
     this.actors = el("tbody");
     this.floods = el("tbody");
     this.shelved = el("tbody");
-    const table = (title, heads, rows) =>
-      el(
-        "section.card.drawer",
-        {},
-        el("h2", {}, title),
-        el("div.table", {}, el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((name) => el("th", {}, name)))), rows)),
-      );
     this.body = el(
       "div.below",
       { hidden: true },
-      table("Figures", ["Figure", "Is", "Aim", ""], this.rows),
-      table("By priority", ["", "Alarms", "Share", "Aim"], this.shares),
-      table("Raised most", ["Tag", "Alarms", "Share", "Together"], this.actors),
-      table("Floods", ["From", "Until", "Alarms", "Most in ten minutes"], this.floods),
-      table("Shelved", ["", "Tag", "By", "Why", "From"], this.shelved),
+      tableCard("Figures", ["Figure", "Is", "Aim", ""], this.rows),
+      tableCard("By priority", ["", "Alarms", "Share", "Aim"], this.shares),
+      tableCard("Raised most", ["Tag", "Alarms", "Share", "Together"], this.actors),
+      tableCard("Floods", ["From", "Until", "Alarms", "Most in ten minutes"], this.floods),
+      tableCard("Shelved", ["", "Tag", "By", "Why", "From"], this.shelved),
     );
     this.nodes = [
       el(

@@ -9,6 +9,7 @@ import { MISSING, age, many, number } from "./format.js";
 import { address } from "./route.js";
 import { ScopeChoice, assetIn } from "./scope.js";
 import { keyOf, unacknowledged } from "./store.js";
+import { framed } from "./table-card.js";
 
 const EVERY_MS = 5_000;
 const SHOWN = 500;
@@ -41,7 +42,6 @@ export class PowerPage {
     this.behind = el("h2");
     this.behindWord = el("p.sub", { role: "status" });
     this.cords = el("tbody");
-    const head = (...names) => el("thead", {}, el("tr", {}, ...names.map((name) => el(name.startsWith("#") ? "th.n" : "th", {}, name.replace("#", "")))));
     this.chosen = el(
       "div.below",
       {},
@@ -51,7 +51,7 @@ export class PowerPage {
         {},
         this.behind,
         this.behindWord,
-        el("div.table", { tabindex: "0", role: "group", "aria-label": "Racks behind it" }, el("table", {}, head("Rack", "#kW", "Feed, fullest phase: now → after the worst loss", "Redundancy"), this.cords)),
+        framed("Racks behind it", ["Rack", "#kW", "Feed, fullest phase: now → after the worst loss", "Redundancy"], this.cords),
       ),
     );
     this.body = el(
@@ -61,11 +61,7 @@ export class PowerPage {
         "section.card.drawer",
         {},
         el("h2", {}, "Feeds"),
-        el(
-          "div.table",
-          { tabindex: "0", role: "group", "aria-label": "Feeds" },
-          el("table.ways", {}, head("Feed", "Side", "#Racks", "#kW", "#A", "#B", "#C", "#May carry, A", "Fullest phase", "#After the worst loss", "#Imbalance"), this.rows),
-        ),
+        framed("Feeds", ["Feed", "Side", "#Racks", "#kW", "#A", "#B", "#C", "#May carry, A", "Fullest phase", "#After the worst loss", "#Imbalance"], this.rows, "table.ways"),
         el(
           "p.sub",
           {},

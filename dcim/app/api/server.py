@@ -44,7 +44,6 @@ from dcim.app.api.answers import ARROW, Answers, KeptFirst
 from dcim.app.api.asking import Layouts
 from dcim.app.api.context import Context
 from dcim.app.api.gpus import Fleets
-from dcim.app.api.stream import Straight
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -120,7 +119,6 @@ def create_app(context: Context, hosts: tuple[str, ...]) -> FastAPI:
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=[form for host in hosts for form in (host, host.strip("[]"))]
     )
-    app.add_middleware(Straight)
     return app
 
 

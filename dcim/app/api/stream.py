@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from dcim.app.api.context import Ctx
 from dcim.app.api.problems import RESPONSES, Wrong, bad
@@ -55,25 +55,8 @@ async def stream(
     return _Events(ctx.hub, topics | {"pulse"}, b"".join(first))
 
 
-class Straight:
-    """Remembers in the scope how the server itself is sent to. Plain ASGI. What comes over a stream once a second needs
-    nothing of what stands in between (headers, compression, errors before the first byte), and with hundreds of
-    listeners that is most of its cost."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        scope[_STRAIGHT] = send
-        await self._app(scope, receive, send)
-
-
-_STRAIGHT = "dcim.straight"
-
-
 class _Events(Response):
-    """Events without end: the first ones through everything that an answer goes through, the others straight."""
+    """Events without end."""
 
     media_type = "text/event-stream"
 
@@ -82,16 +65,15 @@ class _Events(Response):
         del self.headers["content-length"]
         self._hub, self._topics, self._first = hub, topics, first
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as ASGI has it
         """Sends until the client goes, or the service ends."""
         listener = self._hub.join(self._topics)
         gone = asyncio.create_task(_until_gone(receive, listener))
-        straight: Send = scope.get(_STRAIGHT, send)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             while (data := await listener.get()) is not None:
-                await straight({"type": "http.response.body", "body": data, "more_body": True})
+                await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._hub.leave(listener)
